@@ -16,7 +16,12 @@ from stores.postgres_world import PostgresWorld
 from synccash.engine.system import SystemClock, SystemIdentities
 from synccash.payments.case import Opened
 from synccash.payments.request import Tenant
-from synccash.payments.webhook import EndpointStatus, WebhookEndpoint, WebhookSecret
+from synccash.payments.webhook import (
+    EndpointStatus,
+    MerchantShare,
+    WebhookEndpoint,
+    WebhookSecret,
+)
 from synccash.resilience.breaker_settings import BreakerSettings
 from synccash.stores.local_work_signal import LocalWorkSignal
 from synccash.stores.postgres.database import Database
@@ -206,8 +211,8 @@ async def test_deliveries_of_a_crashed_process_are_sent_after_its_lease(pool: Po
     async with merchant_server() as server:
         await webhooks.add(endpoint(server.url))
         await happen(pool)
-        [stale] = await webhooks.take(limit=10, each=10, lease_s=30)
-        assert await webhooks.take(limit=10, each=10, lease_s=30) == []
+        [stale] = await webhooks.take(free=10, each=10, lease_s=30)
+        assert await webhooks.take(free=10, each=10, lease_s=30) == []
         await pool.execute("UPDATE deliveries SET due_at = now()")
         async with notifying(pool):
             await settled(pool, "delivered_at IS NOT NULL")
@@ -238,7 +243,7 @@ async def test_a_slow_endpoint_uses_only_its_share_of_the_senders(pool: Pool):
         await happen(pool, number)
     await webhooks.add(endpoint("https://example.com", id="we_2"))
     await happen(pool, 7)
-    taken = [delivery.endpoint.id for delivery in await webhooks.take(limit=10, each=3, lease_s=30)]
+    taken = [delivery.endpoint.id for delivery in await webhooks.take(free=10, each=3, lease_s=30)]
     assert sorted(taken) == ["we_1", "we_1", "we_1", "we_2"]
 
 
@@ -249,7 +254,7 @@ async def test_a_hanging_endpoint_uses_only_its_share_of_the_senders_over_many_r
         await webhooks.add(endpoint(slow.url))
         for number in range(6):
             await happen(pool, number)
-        async with notifying(pool, concurrency=3, each=2):
+        async with notifying(pool, concurrency=5, each=2):
             for _ in range(2):
                 await slow.arrived.get()
             await webhooks.add(endpoint(quick.url, id="we_2"))
@@ -269,17 +274,17 @@ async def test_merchants_take_turns_and_one_merchant_has_a_bounded_share(pool: P
         await happen(pool, number)
     await webhooks.add(endpoint("https://example.com", id="we_other", merchant_id="m_2"))
     await owe(pool, "we_other")
-    taken = await webhooks.take(limit=6, each=4, lease_s=30)
+    taken = await webhooks.take(free=8, each=4, lease_s=30)
     assert sorted(Counter(delivery.endpoint.merchant_id for delivery in taken).items()) == [
         ("m_1", 3),
         ("m_2", 3),
     ]
-    taken = await webhooks.take(limit=100, each=4, lease_s=30, merchant_each=5)
+    taken = await webhooks.take(free=100, each=4, lease_s=30, merchant_each=5)
     assert Counter(delivery.endpoint.merchant_id for delivery in taken) == {"m_1": 5, "m_2": 1}
-    room = {TENANT: 2}
-    assert len(await webhooks.take(limit=100, each=4, lease_s=30, merchant_room=room)) == 2
-    assert await webhooks.take(limit=100, each=4, lease_s=30, merchant_room={TENANT: 0}) == []
-    assert len(await webhooks.take(limit=100, each=4, lease_s=30)) == 24 - 3 - 5 - 2
+    two, none = ({TENANT: MerchantShare(room=room, under_way=0)} for room in (2, 0))
+    assert len(await webhooks.take(free=100, each=4, lease_s=30, shares=two)) == 2
+    assert await webhooks.take(free=100, each=4, lease_s=30, shares=none) == []
+    assert len(await webhooks.take(free=100, each=4, lease_s=30)) == 24 - 3 - 5 - 2
 
 
 async def test_all_hanging_endpoints_of_a_merchant_leave_room_for_others(pool: Pool):
@@ -298,6 +303,53 @@ async def test_all_hanging_endpoints_of_a_merchant_leave_room_for_others(pool: P
             assert len(slow.received) == 3
             slow.hold.set()
             await settled(pool, "delivered_at IS NOT NULL")
+
+
+async def test_hanging_endpoints_of_many_merchants_leave_room_for_one_more(pool: Pool):
+    """Eight merchants whose shares are all posts of the process together, and then a ninth and a tenth."""
+    webhooks = PostgresWebhooks(Database(pool))
+    async with merchant_server() as slow, merchant_server() as quick:
+        slow.hold = asyncio.Event()
+        await happen(pool, 1)
+        for merchant in range(8):
+            for number in range(4):
+                name = f"we_{merchant}_{number}"
+                await webhooks.add(endpoint(slow.url, id=name, merchant_id=f"m_slow_{merchant}"))
+                await owe(pool, name)
+        settings = {"concurrency": 32, "merchant_concurrency": 4, "timeout_s": 600.0}
+        async with asyncio.timeout(30), notifying(pool, **settings) as notifier:
+            for _ in range(29):
+                await slow.arrived.get()
+            for number in range(2):
+                await webhooks.add(endpoint(quick.url, id=f"we_{number}", merchant_id=f"m_quick_{number}"))
+                await owe(pool, f"we_{number}")
+                await quick.arrived.get()
+            await eventually(pool, "SELECT count(delivered_at) = 2 FROM deliveries")
+            assert (notifier.busy, len(slow.received)) == (29, 29)
+            slow.hold.set()
+            await settled(pool, "delivered_at IS NOT NULL")
+
+
+async def test_merchants_with_fewer_posts_under_way_come_first(pool: Pool):
+    webhooks = PostgresWebhooks(Database(pool))
+    await happen(pool, 1)
+    for merchant in ("m_busy", "m_idle"):
+        for number in range(6):
+            name = f"we_{merchant}_{number}"
+            await webhooks.add(endpoint("https://example.com", id=name, merchant_id=merchant))
+            await owe(pool, name)
+    busy = Tenant("m_busy", livemode=False)
+
+    async def take(free: int, under_way: int) -> Counter[str]:
+        taken = await webhooks.take(
+            free=free, each=8, lease_s=30, shares={busy: MerchantShare(room=8, under_way=under_way)}
+        )
+        return Counter(delivery.endpoint.merchant_id for delivery in taken)
+
+    assert await take(free=1, under_way=1) == {"m_idle": 1}
+    assert await take(free=4, under_way=2) == {"m_idle": 2}
+    assert await take(free=6, under_way=1) == {"m_idle": 2, "m_busy": 2}
+    assert await take(free=100, under_way=95) == {"m_idle": 1, "m_busy": 2}
 
 
 async def test_a_stop_is_bounded_and_deliveries_that_it_cuts_are_sent_again(pool: Pool):
@@ -342,12 +394,12 @@ async def test_a_delivery_leased_for_a_paused_endpoint_is_sent_later_as_the_same
     webhooks = PostgresWebhooks(Database(pool))
     await webhooks.add(endpoint("https://example.com"))
     await happen(pool)
-    [taken] = await webhooks.take(limit=10, each=10, lease_s=30)
+    [taken] = await webhooks.take(free=10, each=10, lease_s=30)
     assert await webhooks.postpone(taken, due_in_s=20)
     assert not await webhooks.postpone(taken, due_in_s=20), "it is said once"
     await settled(pool, "tries = 0 AND due_at BETWEEN now() + interval '15 s' AND now() + interval '20 s'")
     await pool.execute("UPDATE deliveries SET due_at = now()")
-    assert [again.tries for again in await webhooks.take(limit=10, each=10, lease_s=30)] == [1]
+    assert [again.tries for again in await webhooks.take(free=10, each=10, lease_s=30)] == [1]
 
 
 async def test_a_private_address_is_never_sent_to(pool: Pool):
@@ -379,7 +431,7 @@ async def test_a_removed_endpoint_receives_nothing_more_and_its_secret_is_delete
     await happen(pool)
     assert not await webhooks.remove(Tenant("m_2", livemode=False), "we_1")
     assert await webhooks.remove(TENANT, "we_1")
-    assert await webhooks.take(limit=10, each=10, lease_s=30) == []
+    assert await webhooks.take(free=10, each=10, lease_s=30) == []
     assert await webhooks.endpoints(TENANT) == []
     assert SECRET.text not in str(await pool.fetchval("SELECT secrets FROM webhook_endpoints"))
 

@@ -189,32 +189,32 @@ async def test_a_try_under_way_to_the_former_url_is_not_repeated_to_an_unverifie
     webhooks = PostgresWebhooks(Database(pool))
     await webhooks.add(endpoint("https://example.com/hook"))
     await happen(pool)
-    [under_way] = await webhooks.take(limit=10, each=10, lease_s=30)
+    [under_way] = await webhooks.take(free=10, each=10, lease_s=30)
     await webhooks.change(TENANT, endpoint("https://other.example/hook"), CHALLENGE)
     assert not await webhooks.failed(under_way, status=None, error="too late", due_in_s=0)
     await due(pool)
-    assert [taken.event.id for taken in await webhooks.take(limit=10, each=10, lease_s=30)] == [
+    assert [taken.event.id for taken in await webhooks.take(free=10, each=10, lease_s=30)] == [
         CHALLENGE.event_id
     ]
 
 
 async def test_an_answer_of_the_former_url_does_not_verify_the_new_one(pool: Pool):
     webhooks = await created(pool, "https://example.com/hook")
-    [former] = await webhooks.take(limit=10, each=10, lease_s=30)
+    [former] = await webhooks.take(free=10, each=10, lease_s=30)
     other = Challenge("evt_second", "another")
     await webhooks.change(TENANT, pending("https://other.example/hook"), other)
     assert not await webhooks.verified(former, 200)
     await due(pool)
-    [now] = await webhooks.take(limit=10, each=10, lease_s=30)
+    [now] = await webhooks.take(free=10, each=10, lease_s=30)
     assert now.event.id == other.event_id
     assert await webhooks.verified(now, 200)
     await status(pool, "enabled")
-    assert await webhooks.take(limit=10, each=10, lease_s=30) == []
+    assert await webhooks.take(free=10, each=10, lease_s=30) == []
 
 
 async def test_a_change_that_read_the_endpoint_before_its_verification_does_not_undo_it(pool: Pool):
     webhooks = await created(pool, "https://example.com/hook")
-    [challenge] = await webhooks.take(limit=10, each=10, lease_s=30)
+    [challenge] = await webhooks.take(free=10, each=10, lease_s=30)
     [read] = await webhooks.endpoints(TENANT)
     assert await webhooks.verified(challenge, 200)
     written = await webhooks.change(TENANT, replace(read, types=("payment.failed",)))
@@ -224,7 +224,7 @@ async def test_a_change_that_read_the_endpoint_before_its_verification_does_not_
 
 async def test_enabling_a_pending_endpoint_sends_a_new_challenge_at_once(pool: Pool):
     webhooks = await created(pool, "https://example.com/hook")
-    [former] = await webhooks.take(limit=10, each=10, lease_s=30)
+    [former] = await webhooks.take(free=10, each=10, lease_s=30)
     assert await webhooks.failed(former, status=500, error="HTTP 500", due_in_s=28_800)
     changed = await webhooks.change(TENANT, endpoint(former.endpoint.url), Challenge("evt_second", "another"))
     assert changed is not None
@@ -241,19 +241,19 @@ async def test_a_repeated_statement_keeps_the_challenge_that_it_has_written(pool
         await webhooks.add(pending("https://example.com/hook"), CHALLENGE)
         await webhooks.change(TENANT, pending("https://other.example/hook"), CHALLENGE)
     await due(pool)
-    assert len(await webhooks.take(limit=10, each=10, lease_s=30)) == 1
+    assert len(await webhooks.take(free=10, each=10, lease_s=30)) == 1
 
 
 async def test_an_event_whose_commit_ends_after_the_verification_is_delivered(pool: Pool):
     webhooks = await created(pool, "https://example.com/hook")
     await happen(pool)
-    [challenge] = await webhooks.take(limit=10, each=10, lease_s=30)
+    [challenge] = await webhooks.take(free=10, each=10, lease_s=30)
     await webhooks.verified(challenge, 200)
     # The commit read the endpoint while it was pending.
     await pool.execute("UPDATE deliveries SET due_at = 'infinity' WHERE event_id <> 'evt_challenge'")
-    assert await webhooks.take(limit=10, each=10, lease_s=30) == []
+    assert await webhooks.take(free=10, each=10, lease_s=30) == []
     await webhooks.heartbeat()
-    assert len(await webhooks.take(limit=10, each=10, lease_s=30)) == 1
+    assert len(await webhooks.take(free=10, each=10, lease_s=30)) == 1
 
 
 async def test_a_challenge_is_not_redelivered_as_an_event(pool: Pool):
@@ -345,11 +345,11 @@ async def test_the_cost_of_taking_deliveries_does_not_grow_with_a_backlog(pool: 
     await webhooks.add(endpoint("https://example.com", id="we_other", merchant_id="m_2"))
     await backlog(pool, ids, 2_000, "now() - interval '1 minute'")
     await backlog(pool, ["we_other"], 10, "now()", merchant="m_2")
-    arguments = (256, 8, 30.0, ids, [room] * 16, [], [], [], 32)
+    arguments = (256, 8, 30.0, ids, [room] * 16, [], [], [], [], 32)
     plan = json.loads(await pool.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {_TAKE}", *arguments))
     assert rows_read(plan[0]["Plan"]) < 3_000
     limits = dict.fromkeys(ids, room)
-    found = await webhooks.take(limit=256, each=8, lease_s=30.0, room=limits, merchant_each=32)
+    found = await webhooks.take(free=256, each=8, lease_s=30.0, room=limits, merchant_each=32)
     # EXPLAIN ANALYZE has taken the first 8.
     assert sum(one.event.merchant_id == "m_2" for one in found) == 2
 
@@ -357,7 +357,7 @@ async def test_the_cost_of_taking_deliveries_does_not_grow_with_a_backlog(pool: 
 async def test_an_endpoint_with_many_kept_events_is_verified_at_once_and_gets_them_in_parts(pool: Pool):
     webhooks = await created(pool, "https://shop.example/hook")
     await backlog(pool, ["we_1"], 1_000, "'infinity'")
-    [challenge] = await webhooks.take(limit=10, each=10, lease_s=30.0)
+    [challenge] = await webhooks.take(free=10, each=10, lease_s=30.0)
     assert await webhooks.verified(challenge, 200)
     released = []
     while (now := await webhooks.heartbeat()) > 0:
@@ -370,11 +370,11 @@ async def test_events_beyond_the_kept_ones_wait_for_the_verification_of_a_new_ur
     webhooks = PostgresWebhooks(Database(pool))
     await webhooks.add(endpoint("https://former.example/hook"))
     await backlog(pool, ["we_1"], 10_500, "now() - interval '1 hour'")
-    [under_way] = await webhooks.take(limit=1, each=1, lease_s=30.0)
+    [under_way] = await webhooks.take(free=1, each=1, lease_s=30.0)
     await webhooks.change(TENANT, pending("https://new.example/hook"), CHALLENGE)
     assert not await webhooks.failed(under_way, status=410, error="HTTP 410", due_in_s=5.0)
     await pool.execute("UPDATE deliveries SET due_at = now() WHERE event_id = 'evt_challenge'")
-    [challenge] = await webhooks.take(limit=100, each=100, lease_s=30.0)
+    [challenge] = await webhooks.take(free=100, each=100, lease_s=30.0)
     assert challenge.event.id == "evt_challenge"
     assert await webhooks.verified(challenge, 200)
     while await webhooks.heartbeat():

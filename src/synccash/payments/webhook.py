@@ -39,6 +39,10 @@ GIVE_UP_AFTER = timedelta(hours=72)
 ROTATION = timedelta(hours=24)
 """How long a former secret still signs together with the new one."""
 
+DISABLED_BY_MERCHANT = "disabled by the merchant"
+"""The `disabled_reason` of an endpoint that its merchant disabled. Its deliveries stay due for GIVE_UP_AFTER;
+those of any other disabled endpoint end."""
+
 MAX_ENDPOINTS = 16
 """The maximum number of endpoints of a merchant in each mode, disabled ones included; PostgreSQL enforces
 it."""
@@ -100,6 +104,15 @@ class Delivery:
     tries: int
     age_s: float
     failing_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MerchantShare:
+    """How many deliveries of a merchant in one mode may begin now, and how many are under way in the process
+    that asks."""
+
+    room: int
+    under_way: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

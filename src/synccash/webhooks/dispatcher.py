@@ -19,6 +19,7 @@ from synccash.payments.webhook import (
     GIVE_UP_AFTER,
     Delivery,
     DeliveryResult,
+    MerchantShare,
     WebhookSecret,
     next_try_s,
 )
@@ -41,12 +42,12 @@ class Outbox(Protocol):
     async def take(
         self,
         *,
-        limit: int,
+        free: int,
         each: int,
         lease_s: float,
         room: Mapping[str, int],
         merchant_each: int,
-        merchant_room: Mapping[Tenant, int],
+        shares: Mapping[Tenant, MerchantShare],
     ) -> Sequence[Delivery]: ...
     async def heartbeat(self) -> int: ...
     async def postpone(self, delivery: Delivery, *, due_in_s: float) -> bool: ...
@@ -69,8 +70,8 @@ class Sign(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookDispatcherSettings:
     """`concurrency` limits the posts that run at once, `each` those to one endpoint, `merchant_concurrency`
-    those of one merchant in one mode, of which at most `merchant_per_s` begin in a second. A stop waits
-    `stop_s` for posts under way. Times are in seconds."""
+    those of one merchant in one mode, of which at most `merchant_per_s` begin in a second. A merchant has at
+    most as many posts as are free. A stop waits `stop_s` for posts under way. Times are in seconds."""
 
     timeout_s: float = 10.0
     lease_s: float = 30.0
@@ -197,12 +198,12 @@ class WebhookDispatcher:
         if free <= 0:
             return 0
         taken = await self.outbox.take(
-            limit=free,
+            free=free,
             each=self.settings.each,
             lease_s=self.settings.lease_s,
             room=self._pool.room(),
             merchant_each=self._pacer.most,
-            merchant_room=self._pacer.room(),
+            shares=self._pacer.shares(),
         )
         for delivery in taken:
             self._pacer.begin(_tenant(delivery))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from synccash.payments.request import Tenant
+from synccash.payments.webhook import MerchantShare
 
 
 @dataclass(slots=True)
@@ -20,7 +21,8 @@ class MerchantPacer:
     """Bounds the deliveries of each merchant in each mode; one per process.
 
     At most `at_once` are under way. At most `per_s` begin in a second, after a burst of one second's number:
-    a token bucket. A merchant's test mode does not use up its live mode's share.
+    a token bucket. A merchant's test mode does not use up its live mode's share. The outbox lowers the share
+    further while few posts of the process are free.
     """
 
     at_once: int
@@ -30,23 +32,28 @@ class MerchantPacer:
 
     @property
     def most(self) -> int:
-        """How many deliveries of a merchant that is not in `room()` may begin now."""
+        """How many deliveries of a merchant that is not in `shares()` may begin now."""
         return min(self.at_once, int(self._burst))
 
     @property
     def _burst(self) -> float:
         return max(1.0, self.per_s)
 
-    def room(self) -> dict[Tenant, int]:
-        """Return how many deliveries may begin now, for each merchant that may begin fewer than `most`."""
+    def shares(self) -> dict[Tenant, MerchantShare]:
+        """Return the share of each merchant that has deliveries under way, or may begin fewer than `most`."""
         now = self.clock()
-        left = {tenant: self._left(pace, now) for tenant, pace in self._paces.items()}
+        shares = {
+            tenant: MerchantShare(room=self._left(pace, now), under_way=pace.under_way)
+            for tenant, pace in self._paces.items()
+        }
         self._paces = {
             tenant: pace
             for tenant, pace in self._paces.items()
             if pace.under_way or pace.tokens < self._burst
         }
-        return {tenant: room for tenant, room in left.items() if room < self.most}
+        return {
+            tenant: share for tenant, share in shares.items() if share.under_way or share.room < self.most
+        }
 
     def begin(self, tenant: Tenant) -> None:
         """Count a delivery that begins; the caller must `end` it."""

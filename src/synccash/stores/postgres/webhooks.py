@@ -20,6 +20,7 @@ from synccash.payments.webhook import (
     Challenge,
     Delivery,
     EndpointStatus,
+    MerchantShare,
     WebhookEndpoint,
     WebhookSecret,
 )
@@ -132,9 +133,13 @@ dropped AS (
 SELECT id FROM removed
 """  # noqa: S608
 
-# $4 and $5 limit the deliveries of endpoints that are busy or failing, $6 to $9 those of merchants in each
-# mode, so that one slow endpoint or one merchant's endpoints do not take all posts. An endpoint whose breaker
-# is open has the limit 0. Merchants take turns: first one delivery of each, then a second one of each.
+# $4 and $5 limit the deliveries of endpoints that are busy or failing, $6, $7, $8 and $10 those of merchants
+# in each mode, so that one slow endpoint or one merchant's endpoints do not take all posts. An endpoint whose
+# breaker is open has the limit 0.
+#
+# Merchants take turns: first those with the fewest posts under way ($9). A merchant with n under way gets one
+# more only while more than n posts are free, so that merchants whose endpoints hang cannot use up all posts
+# together: `level - 1` posts of the merchant are then under way, and `$1 - (place - 1)` are free.
 #
 # The cost must not grow with a merchant's backlog. The condition on (endpoint_id, due_at) is a range, because
 # only the index deliveries_due_of_endpoint gives its order: with `endpoint_id = w.id`, PostgreSQL may read
@@ -143,10 +148,12 @@ SELECT id FROM removed
 _TAKE = """
 WITH held AS MATERIALIZED (SELECT * FROM unnest($4::text[], $5::int[]) AS held (id, room)),
 paced AS MATERIALIZED (
-    SELECT * FROM unnest($6::text[], $7::boolean[], $8::int[]) AS paced (merchant_id, livemode, room)
+    SELECT * FROM unnest($6::text[], $7::boolean[], $8::int[], $9::int[])
+        AS paced (merchant_id, livemode, room, under_way)
 ),
 candidates AS MATERIALIZED (
-    SELECT first.event_id, first.endpoint_id, first.due_at, coalesce(paced.room, $9) AS room,
+    SELECT first.event_id, first.endpoint_id, first.due_at, coalesce(paced.room, $10) AS room,
+        coalesce(paced.under_way, 0) AS under_way,
         row_number() OVER (PARTITION BY w.merchant_id, w.livemode ORDER BY first.due_at) AS turn
     FROM webhook_endpoints w LEFT JOIN held USING (id)
     LEFT JOIN paced ON paced.merchant_id = w.merchant_id AND paced.livemode = w.livemode
@@ -155,7 +162,7 @@ candidates AS MATERIALIZED (
             SELECT d.event_id, d.endpoint_id, d.due_at FROM deliveries d
             WHERE w.status = 'enabled' AND d.due_at IS NOT NULL
                 AND d.endpoint_id >= w.id AND (d.endpoint_id, d.due_at) <= (w.id, now())
-            ORDER BY d.endpoint_id, d.due_at LIMIT least(coalesce(held.room, $2), coalesce(paced.room, $9))
+            ORDER BY d.endpoint_id, d.due_at LIMIT least(coalesce(held.room, $2), coalesce(paced.room, $10))
             FOR NO KEY UPDATE SKIP LOCKED
         ) due_deliveries
         UNION ALL SELECT * FROM (
@@ -173,8 +180,13 @@ candidates AS MATERIALIZED (
             ) oldest
         )
 ),
+placed AS MATERIALIZED (
+    SELECT event_id, endpoint_id, under_way + turn AS level,
+        row_number() OVER (ORDER BY under_way + turn, due_at) AS place
+    FROM candidates WHERE turn <= room
+),
 due AS MATERIALIZED (
-    SELECT event_id, endpoint_id FROM candidates WHERE turn <= room ORDER BY turn, due_at LIMIT $1
+    SELECT event_id, endpoint_id FROM placed WHERE level - 1 < $1 - (place - 1)
 ),
 taken AS (
     UPDATE deliveries d SET
@@ -324,7 +336,7 @@ class _Endpoint(msgspec.Struct):
 
 
 NO_LIMITS: Mapping[str, int] = MappingProxyType({})
-NO_MERCHANT_LIMITS: Mapping[Tenant, int] = MappingProxyType({})
+NO_SHARES: Mapping[Tenant, MerchantShare] = MappingProxyType({})
 _endpoint_row = msgspec.json.Decoder(_Endpoint)
 _secrets = msgspec.json.Decoder(list[_Secret]).decode
 
@@ -404,30 +416,32 @@ class PostgresWebhooks:
     async def take(
         self,
         *,
-        limit: int,
+        free: int,
         each: int,
         lease_s: float,
         room: Mapping[str, int] = NO_LIMITS,
         merchant_each: int | None = None,
-        merchant_room: Mapping[Tenant, int] = NO_MERCHANT_LIMITS,
+        shares: Mapping[Tenant, MerchantShare] = NO_SHARES,
     ) -> Sequence[Delivery]:
         """Lease due deliveries; a delivery that is not settled is due again after its lease.
 
         Takes at most `room[id]` deliveries for one endpoint, or `each` if `room` does not have its id; and
-        at most `merchant_room[tenant]` for a merchant in one mode, or `merchant_each`. Merchants take turns.
+        at most `shares[tenant].room` for a merchant in one mode, or `merchant_each`. `free` is the number of
+        posts that the process may begin. Merchants take turns, and none gets more posts than it leaves free.
         """
         try:
             found = await self.database.commit(
                 _TAKE,
-                limit,
+                free,
                 each,
                 lease_s,
                 list(room),
                 list(room.values()),
-                [tenant.merchant_id for tenant in merchant_room],
-                [tenant.livemode for tenant in merchant_room],
-                list(merchant_room.values()),
-                limit if merchant_each is None else merchant_each,
+                [tenant.merchant_id for tenant in shares],
+                [tenant.livemode for tenant in shares],
+                [share.room for share in shares.values()],
+                [share.under_way for share in shares.values()],
+                free if merchant_each is None else merchant_each,
             )
         except InDoubtError:
             return []  # deliveries that were leased are due again after their leases
