@@ -17,6 +17,7 @@ from synccash.engine.system import SystemClock, SystemIdentities
 from synccash.payments.case import Opened
 from synccash.payments.request import Tenant
 from synccash.payments.webhook import (
+    DISABLED_BY_MERCHANT,
     EndpointStatus,
     MerchantShare,
     WebhookEndpoint,
@@ -97,6 +98,22 @@ async def owe(pool: Pool, endpoint_id: str) -> None:
     """Make all events due for an endpoint."""
     owed = "INSERT INTO deliveries (event_id, endpoint_id, due_at) SELECT id, $1, now() FROM events"
     await pool.execute(owed, endpoint_id)
+
+
+async def backlog(pool: Pool, endpoint_ids: list[str], events: int, due_at: str, *, merchant: str = "m_1"):
+    """Write events of a merchant, and a delivery of each to each endpoint."""
+    await pool.execute(
+        "INSERT INTO events"
+        " (id, merchant_id, livemode, type, created_at, object_id, object_version, data)"
+        f" SELECT '{merchant}_evt_' || n, '{merchant}', false, 'payment.succeeded', now(), 'pay', 1, '{{}}'"
+        f" FROM generate_series(1, {events}) n"
+    )
+    for endpoint_id in endpoint_ids:
+        await pool.execute(
+            "INSERT INTO deliveries (event_id, endpoint_id, due_at)"
+            f" SELECT '{merchant}_evt_' || n, '{endpoint_id}', {due_at} FROM generate_series(1, {events}) n"
+        )
+    await pool.execute("ANALYZE deliveries, webhook_endpoints")
 
 
 async def eventually(pool: Pool, query: str) -> None:
@@ -434,6 +451,35 @@ async def test_a_removed_endpoint_receives_nothing_more_and_its_secret_is_delete
     assert await webhooks.take(free=10, each=10, lease_s=30) == []
     assert await webhooks.endpoints(TENANT) == []
     assert SECRET.text not in str(await pool.fetchval("SELECT secrets FROM webhook_endpoints"))
+
+
+async def test_deliveries_of_disabled_and_removed_endpoints_end_in_parts_until_none_is_left(pool: Pool):
+    webhooks = PostgresWebhooks(Database(pool))
+    names = ["removed", "disabled", "disabled_by_merchant", "enabled"]
+    for name in names:
+        await webhooks.add(endpoint("https://example.com", id=name))
+    await backlog(pool, names, 2_500, "now() - interval '1 hour'")
+    [under_way] = await webhooks.take(free=1, each=1, lease_s=30, room=dict.fromkeys(names[1:], 0))
+    await webhooks.remove(TENANT, "removed")
+    by_merchant = {"status": EndpointStatus.DISABLED, "disabled_reason": DISABLED_BY_MERCHANT}
+    await webhooks.change(TENANT, endpoint("https://example.com", id="disabled_by_merchant", **by_merchant))
+    await webhooks.disable("disabled", reason="the endpoint answered 410 Gone", event_id="evt_disabled")
+
+    async def left() -> dict[str, int]:
+        ended = []
+        while (number := await webhooks.end_useless()) > 0:
+            ended.append(number)
+        assert all(number <= 2_000 for number in ended)
+        query = "SELECT endpoint_id, count(*) FROM deliveries WHERE due_at IS NOT NULL GROUP BY 1"
+        return {row["endpoint_id"]: row["count"] for row in await pool.fetch(query)}
+
+    # The event that the endpoint was disabled is due for the only endpoint that is left.
+    assert await left() == {"disabled_by_merchant": 2_500, "enabled": 2_501}
+    assert await webhooks.failed(under_way, status=500, error="HTTP 500", due_in_s=5.0)
+    await pool.execute(
+        "UPDATE webhook_endpoints SET updated_at = now() - interval '73 hours' WHERE status = 'disabled'"
+    )
+    assert await left() == {"enabled": 2_501}
 
 
 def test_a_secret_is_masked_in_its_repr():

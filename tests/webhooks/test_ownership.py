@@ -17,10 +17,10 @@ from synccash.payments.case import Event
 from synccash.payments.webhook import Challenge, EndpointStatus, WebhookEndpoint
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.pool import Pool
-from synccash.stores.postgres.webhooks import _TAKE, PostgresWebhooks
+from synccash.stores.postgres.webhooks import _END, _TAKE, PostgresWebhooks
 from synccash.webhooks.challenge import answers_challenge
 from webhooks.merchant_server import MerchantServer, merchant_server
-from webhooks.test_delivery import SECRET, TENANT, endpoint, eventually, happen, notifying
+from webhooks.test_delivery import SECRET, TENANT, backlog, endpoint, eventually, happen, notifying
 
 CHALLENGE = Challenge("evt_challenge", "a-random-text")
 PENDING = EndpointStatus.PENDING
@@ -156,9 +156,9 @@ async def test_a_challenge_without_an_answer_disables_its_endpoint_in_the_end(po
         await pool.execute("UPDATE deliveries SET created_at = now() - interval '72 hours'")
         await due(pool)
         await status(pool, "disabled")
+        await eventually(pool, "SELECT count(due_at) = 0 FROM deliveries")
     [found] = await webhooks.endpoints(TENANT)
     assert "did not answer its challenge" in (found.disabled_reason or "")
-    assert await pool.fetchval("SELECT count(*) FROM deliveries WHERE due_at IS NOT NULL") == 0
 
 
 async def test_a_new_url_has_to_be_verified_and_gets_nothing_before(pool: Pool):
@@ -311,22 +311,6 @@ async def test_the_migration_back_disables_pending_endpoints_and_forward_counts_
         await connection.close()
 
 
-async def backlog(pool: Pool, endpoint_ids: list[str], events: int, due_at: str, *, merchant: str = "m_1"):
-    """Write events of a merchant, and a delivery of each to each endpoint."""
-    await pool.execute(
-        "INSERT INTO events"
-        " (id, merchant_id, livemode, type, created_at, object_id, object_version, data)"
-        f" SELECT '{merchant}_evt_' || n, '{merchant}', false, 'payment.succeeded', now(), 'pay', 1, '{{}}'"
-        f" FROM generate_series(1, {events}) n"
-    )
-    for endpoint_id in endpoint_ids:
-        await pool.execute(
-            "INSERT INTO deliveries (event_id, endpoint_id, due_at)"
-            f" SELECT '{merchant}_evt_' || n, '{endpoint_id}', {due_at} FROM generate_series(1, {events}) n"
-        )
-    await pool.execute("ANALYZE deliveries, webhook_endpoints")
-
-
 def rows_read(plan: dict) -> float:
     """How many rows of `deliveries` a plan has read, those included that a filter removed."""
     own = 0.0
@@ -352,6 +336,33 @@ async def test_the_cost_of_taking_deliveries_does_not_grow_with_a_backlog(pool: 
     found = await webhooks.take(free=256, each=8, lease_s=30.0, room=limits, merchant_each=32)
     # EXPLAIN ANALYZE has taken the first 8.
     assert sum(one.event.merchant_id == "m_2" for one in found) == 2
+
+
+async def test_the_cost_of_ending_deliveries_does_not_grow_with_those_of_other_endpoints(pool: Pool):
+    webhooks = PostgresWebhooks(Database(pool))
+    await webhooks.add(endpoint("https://example.com"))
+    await webhooks.add(endpoint("https://example.com", id="we_2"))
+    await backlog(pool, ["we_1", "we_2"], 2_000, "now()")
+    assert await webhooks.remove(TENANT, "we_2")
+    assert await webhooks.end_useless() == 2_000
+    await pool.execute("VACUUM ANALYZE deliveries")
+    plan = json.loads(await pool.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {_END}"))
+    assert rows_read(plan[0]["Plan"]) < 10
+
+
+async def test_what_waited_for_the_verification_is_as_young_as_the_verification(pool: Pool):
+    """Also what was due before the URL changed, beyond the number that one statement keeps."""
+    webhooks = PostgresWebhooks(Database(pool))
+    await webhooks.add(pending("https://example.com/hook"), CHALLENGE)
+    await happen(pool, 1)
+    await pool.execute(
+        "UPDATE deliveries SET due_at = now() - interval '1 minute', created_at = now() - interval '80 hours'"
+    )
+    [challenge] = await webhooks.take(free=10, each=10, lease_s=30.0)
+    assert challenge.age_s > 79 * 3_600
+    assert await webhooks.verified(challenge, 200)
+    [delivery] = await webhooks.take(free=10, each=10, lease_s=30.0)
+    assert delivery.age_s < 3_600
 
 
 async def test_an_endpoint_with_many_kept_events_is_verified_at_once_and_gets_them_in_parts(pool: Pool):

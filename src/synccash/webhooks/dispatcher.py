@@ -50,6 +50,7 @@ class Outbox(Protocol):
         shares: Mapping[Tenant, MerchantShare],
     ) -> Sequence[Delivery]: ...
     async def heartbeat(self) -> int: ...
+    async def end_useless(self) -> int: ...
     async def postpone(self, delivery: Delivery, *, due_in_s: float) -> bool: ...
     async def delivered(self, delivery: Delivery, status: int) -> bool: ...
     async def verified(self, delivery: Delivery, status: int) -> bool: ...
@@ -167,12 +168,13 @@ class WebhookDispatcher:
         if now - self._heartbeat_at >= self.settings.heartbeat_s:
             before, self._heartbeat_at = self._heartbeat_at, now
             try:
-                released = await self.outbox.heartbeat()
+                changed = await self.outbox.heartbeat() + await self.outbox.end_useless()
             except StoreUnavailableError:
                 self._heartbeat_at = before
                 raise
-            if released and self._heartbeat_at == now:
-                # The kept events of an endpoint become due in parts; the next part does not wait as long.
+            if changed and self._heartbeat_at == now:
+                # The events that were kept for an endpoint become due in parts, and those of a disabled or
+                # removed one end in parts; the next part does not wait as long.
                 self._heartbeat_at = now - self.settings.heartbeat_s + _NEXT_PART_S
 
     async def _end_posts(self) -> None:
@@ -285,6 +287,7 @@ class WebhookDispatcher:
                 delivery.endpoint.id, reason=why, event_id=self.identities.new("evt")
             )
             self.deliveries.disabled += ended
+            self._heartbeat_at = -math.inf  # ends the endpoint's deliveries
 
 
 def _tenant(delivery: Delivery) -> Tenant:

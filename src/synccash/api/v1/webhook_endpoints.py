@@ -20,6 +20,7 @@ from synccash.payments.errors import ObjectNotFoundError
 from synccash.payments.ports import Clock, Identities
 from synccash.payments.request import Tenant
 from synccash.payments.webhook import (
+    DISABLED_BY_MERCHANT,
     EVENT_TYPES,
     ROTATION,
     Challenge,
@@ -77,9 +78,7 @@ class EndpointMaker:
             url=body.url or endpoint.url,
             types=endpoint.types if body.types is None else tuple(body.types),
             status=endpoint.status if body.status is None else EndpointStatus(body.status),
-            disabled_reason="disabled by the merchant"
-            if body.status == "disabled"
-            else endpoint.disabled_reason,
+            disabled_reason=DISABLED_BY_MERCHANT if body.status == "disabled" else endpoint.disabled_reason,
             secrets=secrets,
         )
 

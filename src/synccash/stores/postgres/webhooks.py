@@ -14,7 +14,9 @@ from synccash.payments.audit import AuditNote
 from synccash.payments.errors import EndpointLimitError
 from synccash.payments.request import Tenant
 from synccash.payments.webhook import (
+    DISABLED_BY_MERCHANT,
     ENDPOINT_VERIFICATION,
+    GIVE_UP_AFTER,
     MAX_ENDPOINTS,
     VERIFICATION_DELAY_S,
     Challenge,
@@ -36,7 +38,7 @@ log = structlog.get_logger("synccash.webhooks")
 # How many rows a statement changes at most, so that it ends in time however many events are kept or due.
 _RELEASED_AT_ONCE = 250
 _KEPT_AT_ONCE = 10_000
-_DROPPED_AT_ONCE = 50_000
+_ENDED_AT_ONCE = 2_000
 _OWN_ENDPOINT = "merchant_id = $1 AND livemode = $2 AND status <> 'removed'"
 _ROW = "row_to_json(webhook_endpoints) AS endpoint"
 
@@ -115,22 +117,10 @@ SELECT row_to_json(changed) AS endpoint FROM changed
 """  # noqa: S608
 
 
-# Deliveries beyond the limit stay due, and are not taken while the endpoint is disabled or removed.
-def _dropped(endpoint_id: str) -> str:
-    return f"""SELECT ctid FROM deliveries
-        WHERE endpoint_id = {endpoint_id} AND due_at IS NOT NULL ORDER BY due_at LIMIT {_DROPPED_AT_ONCE}"""  # noqa: S608
-
-
+# The deliveries of a removed or disabled endpoint are not taken, and _END ends them in parts.
 _REMOVE = f"""
-WITH removed AS (
-    UPDATE webhook_endpoints SET status = 'removed', secrets = '[]', sealed = NULL, updated_at = now()
-    WHERE {_OWN_ENDPOINT} AND id = $3 RETURNING id
-),
-dropped AS (
-    UPDATE deliveries d SET due_at = NULL FROM removed
-    WHERE d.endpoint_id = removed.id AND d.ctid = ANY (ARRAY ({_dropped("$3")}))
-)
-SELECT id FROM removed
+UPDATE webhook_endpoints SET status = 'removed', secrets = '[]', sealed = NULL, updated_at = now()
+WHERE {_OWN_ENDPOINT} AND id = $3 RETURNING id
 """  # noqa: S608
 
 # $4 and $5 limit the deliveries of endpoints that are busy or failing, $6, $7, $8 and $10 those of merchants
@@ -194,7 +184,7 @@ taken AS (
     FROM due WHERE d.event_id = due.event_id AND d.endpoint_id = due.endpoint_id
     RETURNING d.event_id, d.endpoint_id, d.created_at, d.tries, d.fence
 )
-SELECT t.tries, t.fence, extract(epoch FROM now() - t.created_at)::float8 AS age_s,
+SELECT t.tries, t.fence, extract(epoch FROM now() - greatest(t.created_at, w.verified_at))::float8 AS age_s,
     coalesce(extract(epoch FROM now() - w.failing_since), 0)::float8 AS failing_s,
     row_to_json(w) AS endpoint,
     e.id, e.merchant_id, e.livemode, e.type, e.created_at, e.object_id, e.object_version, e.data,
@@ -230,6 +220,38 @@ verified AS (
 )
 SELECT endpoint_id FROM settled
 """
+# Ends a part of what is due for disabled and removed endpoints. An endpoint that its merchant disabled may be
+# enabled again, so its deliveries are kept as long as they would be retried. The recursion reads one row of
+# the index for each endpoint that has anything due, so that endpoints which were removed long ago cost
+# nothing. A delivery that an order's commit adds after the removal is found too.
+_END = f"""
+WITH RECURSIVE owed AS (
+    (SELECT endpoint_id FROM deliveries WHERE due_at IS NOT NULL ORDER BY endpoint_id LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT d.endpoint_id FROM deliveries d WHERE d.due_at IS NOT NULL AND d.endpoint_id > owed.endpoint_id
+        ORDER BY d.endpoint_id LIMIT 1
+    ) FROM owed WHERE owed.endpoint_id IS NOT NULL
+),
+useless AS MATERIALIZED (
+    SELECT part.ctid AS part_ctid FROM owed JOIN webhook_endpoints w ON w.id = owed.endpoint_id
+    CROSS JOIN LATERAL (
+        SELECT d.ctid FROM deliveries d WHERE d.endpoint_id = w.id AND d.due_at IS NOT NULL
+        LIMIT {_ENDED_AT_ONCE} FOR NO KEY UPDATE SKIP LOCKED
+    ) part
+    WHERE w.status = 'removed' OR (w.status = 'disabled' AND (
+        w.disabled_reason IS DISTINCT FROM '{DISABLED_BY_MERCHANT}'
+        OR w.updated_at < now() - make_interval(secs => {GIVE_UP_AFTER.total_seconds():.0f})
+    ))
+    LIMIT {_ENDED_AT_ONCE}
+),
+ended AS (
+    UPDATE deliveries d SET due_at = NULL
+    WHERE d.ctid = ANY (ARRAY (SELECT part_ctid FROM useless))
+    RETURNING d.event_id
+)
+SELECT count(*) AS ended FROM ended
+"""  # noqa: S608 - put together from constants
 # The kept deliveries of an endpoint become due in parts. An order's commit that saw the endpoint pending may
 # also end after its verification: its delivery is found here.
 _HEARTBEAT = f"""
@@ -282,10 +304,6 @@ _DISABLE = f"""
 WITH disabled AS (
     UPDATE webhook_endpoints SET status = 'disabled', disabled_reason = $2, updated_at = now()
     WHERE id = $1 AND status IN ('pending', 'enabled') RETURNING merchant_id, livemode
-),
-dropped AS (
-    UPDATE deliveries d SET due_at = NULL FROM disabled
-    WHERE d.endpoint_id = $1 AND d.ctid = ANY (ARRAY ({_dropped("$1")}))
 ),
 new_events AS (
     INSERT INTO events (id, merchant_id, livemode, type, created_at, object_id, object_version, data)
@@ -451,6 +469,11 @@ class PostgresWebhooks:
         """Record that a process takes deliveries, and make due a part of what was kept for endpoints verified
         since; return the number of these deliveries."""
         return (await self._run(_HEARTBEAT))[0]["released"]
+
+    async def end_useless(self) -> int:
+        """End a part of the deliveries that are due for disabled and removed endpoints; return their
+        number."""
+        return (await self._run(_END))[0]["ended"]
 
     async def overdue_s(self, than_s: float) -> float | None:
         """Return for how long the oldest delivery is due if no process takes deliveries; None if one does, or
