@@ -19,6 +19,7 @@ from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.pool import Pool
 from synccash.stores.postgres.webhooks import _END, _TAKE, PostgresWebhooks
 from synccash.webhooks.challenge import answers_challenge
+from synccash.webhooks.dispatcher import CHALLENGE_LIMIT
 from webhooks.merchant_server import MerchantServer, merchant_server
 from webhooks.test_delivery import SECRET, TENANT, backlog, endpoint, eventually, happen, notifying
 
@@ -391,3 +392,34 @@ async def test_events_beyond_the_kept_ones_wait_for_the_verification_of_a_new_ur
     while await webhooks.heartbeat():
         pass
     assert await pool.fetchval("SELECT count(*) FROM deliveries WHERE due_at <= now()") == 10_500
+
+
+async def test_a_merchant_cannot_flood_an_address_with_challenges(pool: Pool):
+    """By creating endpoints for it, or enabling them again, as often as it may call."""
+    webhooks = PostgresWebhooks(Database(pool))
+    at_once = CHALLENGE_LIMIT.quota + CHALLENGE_LIMIT.burst
+    async with merchant_server() as victim, merchant_server() as quick:
+        victim.answers_challenges = False
+        async with notifying(pool, clock=Frozen()):
+            for number in range(at_once + 8):
+                challenge = Challenge(f"evt_{number}", "a-random-text")
+                await webhooks.add(pending(victim.url, id=f"we_{number}"), challenge)
+                await due(pool)
+                await eventually(
+                    pool,
+                    f"SELECT fence >= 1 AND due_at > now() FROM deliveries WHERE event_id = 'evt_{number}'",
+                )
+                await eventually(pool, "SELECT bool_and(tries = 0 OR last_error IS NOT NULL) FROM deliveries")
+                await webhooks.remove(TENANT, f"we_{number}")
+            assert len(victim.received) == at_once
+            await webhooks.add(pending(quick.url, id="we_other", merchant_id="m_2"), CHALLENGE)
+            await due(pool)
+            await eventually(pool, "SELECT status = 'enabled' FROM webhook_endpoints WHERE id = 'we_other'")
+            assert len(victim.received) == at_once
+
+
+class Frozen(SystemClock):
+    """Its monotonic time stands still, so that no limit is replenished."""
+
+    def monotonic(self) -> float:
+        return 1_000.0

@@ -26,6 +26,7 @@ from synccash.payments.webhook import (
 from synccash.resilience.breaker_settings import BreakerSettings
 from synccash.resilience.errors import CircuitOpenError
 from synccash.resilience.profiles import WEBHOOK
+from synccash.resilience.rate_limiter import Limit, MemoryLimiter
 from synccash.webhooks.challenge import answers_challenge
 from synccash.webhooks.endpoint_pool import EndpointPool, EndpointState, Post
 from synccash.webhooks.pacing import MerchantPacer
@@ -34,6 +35,10 @@ log = structlog.get_logger("synccash.webhooks")
 _GONE = 410
 _RELEASE_S = 2.0
 _NEXT_PART_S = 1.0
+
+CHALLENGE_LIMIT = Limit(name="endpoint_challenge", scope="user", quota=12, period_s=60, burst=20)
+"""Challenges of one merchant in one mode. They go to addresses that may be anybody's, and each change of an
+endpoint sends one."""
 
 
 class Outbox(Protocol):
@@ -119,12 +124,14 @@ class WebhookDispatcher:
     _heartbeat_at: float = field(default=-math.inf)
     _pool: EndpointPool = field(init=False)
     _pacer: MerchantPacer = field(init=False)
+    _challenges: MemoryLimiter = field(init=False)
 
     def __post_init__(self) -> None:
         settings = self.settings
         self._pacer = MerchantPacer(
             settings.merchant_concurrency, settings.merchant_per_s, self.clock.monotonic
         )
+        self._challenges = MemoryLimiter(clock_us=lambda: int(self.clock.monotonic() * 1_000_000))
         self._pool = EndpointPool(
             self.post,
             self.settings.breaker,
@@ -233,6 +240,12 @@ class WebhookDispatcher:
             self._pool.release(endpoint)
 
     async def _try(self, delivery: Delivery, endpoint: EndpointState) -> None:
+        if delivery.event.type == ENDPOINT_VERIFICATION:
+            tenant = _tenant(delivery)
+            wait_us = self._challenges.hit(CHALLENGE_LIMIT, f"{tenant.merchant_id}:{tenant.livemode}")
+            if wait_us:
+                await self.outbox.postpone(delivery, due_in_s=wait_us / 1_000_000)
+                return
         body = event_body(delivery.event)
         now = self.clock.now()
         headers = self.sign(delivery.event.id, body, delivery.endpoint.secrets, now=now)
