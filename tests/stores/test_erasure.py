@@ -157,6 +157,46 @@ async def test_money_that_is_left_is_refundable_for_the_configured_days(pool: Po
     assert await kept(world, number, refundable_days=9) == {"pay_1": None}
 
 
+async def test_an_order_keeps_its_data_until_its_events_are_delivered(pool: Pool):
+    """Else its merchant gets an event without the reference that it asks for."""
+    world = world_of(pool, ENCRYPTION)
+    await filled(world, 1)
+    await end(world, 1)
+    refund = await world.order_store.refund("re_1")
+    assert refund is not None
+    done = commit(refund, order={"status": RefundStatus.FAILED}, lease=ReleaseLease(None))
+    assert await world.order_store.record(done)
+    await pool.execute("UPDATE payments SET due_at = NULL, updated_at = now() - interval '181 days'")
+    await pool.execute("UPDATE events SET created_at = now()")
+    other = opening(world).order.payer.msisdn
+
+    async def all_kept() -> dict[str, str | None]:
+        return await kept(world) | await kept(world, other)
+
+    assert await all_kept() == {"pay_1": None, "pay_101": None}
+    await pool.execute(
+        "INSERT INTO webhook_endpoints (id, merchant_id, livemode, url, secrets, status)"
+        " SELECT 'we_2', merchant_id, livemode, 'https://example.com', '[]', 'enabled' FROM payments LIMIT 1"
+    )
+    for object_id, order_id in (("pay_1", "pay_1"), ("re_1", "pay_101")):
+        await pool.execute(
+            "INSERT INTO deliveries (event_id, endpoint_id, due_at)"
+            " SELECT id, 'we_2', 'infinity' FROM events WHERE object_id = $1 LIMIT 1",
+            object_id,
+        )
+        assert await all_kept() == {"pay_1": None, "pay_101": None, order_id: "undelivered"}
+        await pool.execute("DELETE FROM deliveries")
+    await pool.execute(
+        "INSERT INTO deliveries (event_id, endpoint_id, due_at) SELECT id, 'we_2', now() FROM events"
+    )
+    assert set((await all_kept()).values()) == {"undelivered"}
+    await pool.execute("UPDATE events SET created_at = now() - interval '31 days'")
+    assert set((await all_kept()).values()) == {None}
+    await pool.execute("UPDATE events SET created_at = now()")
+    await pool.execute("UPDATE webhook_endpoints SET status = 'removed'")
+    assert set((await all_kept()).values()) == {None}
+
+
 async def test_an_order_that_becomes_due_again_before_its_row_is_written_is_not_erased(pool: Pool):
     world = world_of(pool, ENCRYPTION)
     await filled(world, 1)
@@ -203,11 +243,16 @@ async def test_the_retention_erases_old_ended_orders_and_goes_on_behind_them(poo
     await pool.execute("UPDATE payments SET created_at = now() - interval '100 days' WHERE id <> 'pay_5'")
     loop = RetentionLoop(erasure(world, retention_days=90))
     await loop.erase_old()
+    assert loop.erased == 0, "their events may still be delivered"
+    age = "UPDATE payments SET updated_at = now() - interval '8 days'"
+    await pool.execute(age)
+    await loop.erase_old()
     erased = {"pay_1", "pay_2", "pay_4"}
     query = "SELECT id FROM payments WHERE erased_at IS NOT NULL"
     assert {row["id"] for row in await pool.fetch(query)} == erased
     assert loop.erased == 3
     await end(world, 3)
+    await pool.execute(age)
     await loop.erase_old()
     assert {row["id"] for row in await pool.fetch(query)} == erased | {"pay_3"}
 

@@ -13,7 +13,7 @@ def erase(
     """Overwrite the personal data of all orders of one phone number. Amounts, ids, times and statuses stay.
 
     Refuses, and names the orders, while one of them is open, is still checked at its rail, can be refunded
-    (refundable_days), or is younger than retention_days.
+    (refundable_days), is younger than retention_days, or has an event that is still to be delivered.
     """
     from synccash.administration.maintenance.erasure import erase_number
 

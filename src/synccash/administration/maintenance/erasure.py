@@ -17,6 +17,7 @@ _WHY = {
     "refund_open": "with an open refund",
     "refundable": "refundable",
     "retention": "younger than retention_days",
+    "undelivered": "with an event that was not delivered to a webhook endpoint yet",
 }
 
 

@@ -5,7 +5,7 @@ never used again. An order is erased in steps that can be repeated; its own row 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -51,11 +51,25 @@ FROM merchants m CROSS JOIN (VALUES (false), (true)) modes(livemode)
 JOIN {table} o ON o.merchant_id = m.id AND o.livemode = modes.livemode AND o.{wallet} = ANY ($3::text[])
 WHERE o.erased_at IS NULL ORDER BY o.id
 """
-# Ids sort by time, so the oldest orders come first.
+# Ids sort by time, so the oldest orders come first. An event of a late change may wait for the verification
+# of its endpoint (72 hours) and be retried (72 hours). Looking for its deliveries would make the retention of
+# all merchants as slow as the backlog of one.
 _OLD = """
 SELECT o.id, o.created_at < now() - make_interval(days => $2) AS is_old,
-    CASE WHEN o.erased_at IS NULL THEN {kept} ELSE 'erased' END AS kept
+    CASE WHEN o.erased_at IS NOT NULL THEN 'erased' ELSE coalesce(
+        {kept}, CASE WHEN o.updated_at > now() - interval '7 days' THEN 'undelivered' END
+    ) END AS kept
 FROM {table} o WHERE o.id > $3 ORDER BY o.id LIMIT $4
+"""
+# A merchant who never verifies its endpoint, or repeats events for ever, keeps an order for 30 days at most.
+_UNDELIVERED = """
+SELECT DISTINCT coalesce(r.payment_id, e.object_id) AS id
+FROM unnest($1::text[], $2::boolean[]) tenant (merchant_id, livemode)
+JOIN webhook_endpoints w USING (merchant_id, livemode)
+JOIN deliveries d ON d.endpoint_id = w.id AND d.due_at IS NOT NULL
+JOIN events e ON e.id = d.event_id LEFT JOIN refunds r ON r.id = e.object_id
+WHERE w.status <> 'removed' AND e.created_at > now() - interval '30 days'
+    AND coalesce(r.payment_id, e.object_id) = ANY ($3::text[])
 """
 _REFUNDS = "SELECT id FROM refunds WHERE payment_id = ANY ($1::text[])"
 _EVENTS = "SELECT id, data::text, sealed FROM events WHERE object_id = ANY ($1::text[])"
@@ -99,7 +113,7 @@ _encode = msgspec.json.Encoder().encode
 @dataclass(frozen=True, slots=True)
 class FoundOrder:
     """An order of a number. `kept`: why it keeps its data (open, look_back, refund_open, refundable,
-    retention); None when it may be erased."""
+    retention, undelivered); None when it may be erased."""
 
     id: str
     table: str
@@ -131,7 +145,8 @@ class PostgresErasure:
             ):
                 tenant = Tenant(row["merchant_id"], livemode=row["livemode"])
                 found.append(FoundOrder(row["id"], table, tenant, row["kept"]))
-        return found
+        undelivered = await self._undelivered([one for one in found if one.kept is None])
+        return [replace(one, kept="undelivered") if one.id in undelivered else one for one in found]
 
     async def erase_old(self, table: str, *, after: str, limit: int) -> tuple[int, str | None, str]:
         """Erase what is older than `retention_days` among the next `limit` orders after the id `after`.
@@ -167,6 +182,17 @@ class PostgresErasure:
         networks = PostgresNetworks(self.database)
         secret = await networks.secret()
         await networks.remove([payer_hash(secret, tenant, msisdn) for tenant in dict.fromkeys(tenants)])
+
+    async def _undelivered(self, orders: Sequence[FoundOrder]) -> set[str]:
+        """Return the ids of those orders of which an event has not been delivered to its merchant yet."""
+        tenants = {one.tenant for one in orders}
+        found = await self.database.repeat(
+            _UNDELIVERED,
+            [tenant.merchant_id for tenant in tenants],
+            [tenant.livemode for tenant in tenants],
+            [one.id for one in orders],
+        )
+        return {row["id"] for row in found}
 
     async def _erase_events(self, ids: Sequence[str]) -> None:
         places: list[str] = []
