@@ -1,5 +1,6 @@
+import contextlib
 import random
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -67,8 +68,11 @@ def rails() -> Sequence[ScriptedRail]:
     return ScriptedRail("mtn_momo"), ScriptedRail("paystack", otp=True, refund_key=False)
 
 
+OpenDesk = Callable[[], Awaitable[Desk]]
+
+
 @pytest_asyncio.fixture
-async def desk(
+async def open_desk(
     database_url: str,
     surplus_refund: Literal["auto", "manual"],
     rules: RiskRules,
@@ -77,33 +81,49 @@ async def desk(
     schedule: InquirySchedule,
     settings: dict[str, Any],
     rails: Sequence[ScriptedRail],
-) -> AsyncGenerator[Desk]:
-    """An engine over PostgreSQL with scripted rails; only the test runs worker steps."""
-    pool = await connect(database_url, min_size=1, max_size=4)
-    clock = SystemClock()
-    registry = Registry({"*": replace(PAYMENT_PROVIDER, retry=Retry(attempts=1, base=0.0))})
-    engine = build_engine(
-        order_store=PostgresOrderStore(Database(pool)),
-        rails={rail.name: rail for rail in rails},
-        dispatch=PolicyDispatch(registry.breaker, registry.profile, clock, DispatchSettings(), random.random),
-        clock=clock,
-        identities=SystemIdentities(),
-        references=ReferenceKey.of("5c" * 32),
-        networks=PayerNetworks(clock.now, retention_s=86_400.0, secret=b"a secret of this installation."),
-        work_signal=LocalWorkSignal(),
-        settings=EngineSettings(
-            **{
-                "public_url": "http://us",
-                "schedule": schedule,
-                "settle_s": 0.0,
-                "surplus_refund": surplus_refund,
-                **settings,
-            }
-        ),
-        rules=rules,
-        payout_rules=payout_rules,
-        screening=screening,
-    )
-    yield Desk(engine, pool, rails[0], rails[1])
-    await engine.close()
-    await pool.close()
+) -> AsyncGenerator[OpenDesk]:
+    """Opens an engine over PostgreSQL with scripted rails; only the test runs worker steps. Each stands for
+    a process."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def open_one() -> Desk:
+            pool = await connect(database_url, min_size=1, max_size=4)
+            stack.push_async_callback(pool.close)
+            clock = SystemClock()
+            registry = Registry({"*": replace(PAYMENT_PROVIDER, retry=Retry(attempts=1, base=0.0))})
+            engine = build_engine(
+                order_store=PostgresOrderStore(Database(pool)),
+                rails={rail.name: rail for rail in rails},
+                dispatch=PolicyDispatch(
+                    registry.breaker, registry.profile, clock, DispatchSettings(), random.random
+                ),
+                clock=clock,
+                identities=SystemIdentities(),
+                references=ReferenceKey.of("5c" * 32),
+                networks=PayerNetworks(
+                    clock.now, retention_s=86_400.0, secret=b"a secret of this installation."
+                ),
+                work_signal=LocalWorkSignal(),
+                settings=EngineSettings(
+                    **{
+                        "public_url": "http://us",
+                        "schedule": schedule,
+                        "settle_s": 0.0,
+                        "surplus_refund": surplus_refund,
+                        **settings,
+                    }
+                ),
+                rules=rules,
+                payout_rules=payout_rules,
+                screening=screening,
+            )
+            stack.push_async_callback(engine.close)
+            return Desk(engine, pool, rails[0], rails[1])
+
+        yield open_one
+
+
+@pytest_asyncio.fixture
+async def desk(open_desk: OpenDesk) -> Desk:
+    """The first engine of a test."""
+    return await open_desk()

@@ -6,6 +6,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
+from engine.conftest import OpenDesk
 from engine.scripted import ACCEPTED, SUCCEEDED, TENANT, Desk
 from synccash.payments.errors import OtpTriesExceededError, ReferenceAlreadyUsedError, StateConflictError
 from synccash.payments.failure import Failure, FailureCode
@@ -71,6 +72,20 @@ async def test_otps_at_the_same_time_do_not_exceed_the_tries(desk: Desk):
         submitted = [desk.engine.submit_otp(TENANT, payment_id, f"{n:06}") for n in range(20)]
         await asyncio.gather(*submitted, return_exceptions=True)
     assert len(desk.second.passwords) == 5
+
+
+async def test_otps_at_two_processes_do_not_exceed_the_tries(desk: Desk, open_desk: OpenDesk):
+    """PostgreSQL counts them, so Valkey may be away."""
+    engines = [desk.engine, (await open_desk()).engine]
+    payment_id = await asked_for_otp(desk)
+    desk.second.otp_answer = SendAnswer(evidence=Evidence.REFUSED_FINAL)
+    for n in range(8):
+        submitted = [engine.submit_otp(TENANT, payment_id, f"{n:06}") for engine in engines]
+        await asyncio.gather(*submitted, return_exceptions=True)
+    assert len(desk.second.passwords) == 5
+    for engine in engines:
+        with pytest.raises(OtpTriesExceededError):
+            await engine.submit_otp(TENANT, payment_id, "123456")
 
 
 async def test_a_payment_that_is_not_admitted_gets_no_otp(desk: Desk):

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from synccash.local.up import register
 from synccash.payments.references import ReferenceKey
+from synccash.payments.request import Tenant
 from synccash.processes.api import application, assembled
 from synccash.resilience.claims import ClaimAnswer
 from synccash.resilience.idempotency import fingerprint, read_json
@@ -461,9 +462,46 @@ async def call_back(api, token, rail="mtn_momo", *, address="192.0.2.1"):
 async def test_callbacks_with_our_tokens_are_never_limited(database_url, valkey_url, look_ups):
     limits = "ip=1/60, endpoint=1/60, global=1/60"
     async with served(database_url, valkey_url=valkey_url, rate_limits=limits) as api:
+        tokens = [api.service.engine.references.sign_token(f"{number:043}") for number in range(300)]
+        assert [await call_back(api, token) for token in tokens] == [200] * 300
+        assert look_ups.tokens == tokens
+
+
+async def test_a_flood_of_one_token_is_answered_and_costs_few_look_ups(database_url, look_ups):
+    async with served(database_url) as api:
         token = api.service.engine.references.sign_token("t" * 43)
+        look_ups.known.add(token)
         assert [await call_back(api, token) for _ in range(300)] == [200] * 300
-        assert look_ups.tokens == [token] * 300
+        assert api.service.engine.callback_hints.joined > 200
+        look_ups.tokens.clear()
+        await call_back(api, token)
+    # The process has stopped: what was joined is written.
+    assert look_ups.tokens[-1:] == [token]
+
+
+WALLET = ("mer_test", "0241234567")
+
+
+async def otp_refusals(*apis):
+    """Which of 12 tries of one wallet, at the processes in turn, are refused."""
+    tenant, wallet = Tenant(WALLET[0], livemode=False), WALLET[1]
+    tries = [apis[number % len(apis)].service.guard for number in range(12 * len(apis))]
+    return [await guard.check_otp(tenant, wallet) is not None for guard in tries]
+
+
+async def test_a_wallets_passwords_are_limited_over_two_processes_together(database_url, valkey_url):
+    async with (
+        served(database_url, valkey_url=valkey_url) as one,
+        served(database_url, valkey_url=valkey_url) as other,
+    ):
+        assert await otp_refusals(one, other) == [False] * 10 + [True] * 14
+
+
+async def test_without_valkey_a_wallets_passwords_are_limited_in_each_process(database_url, stoppable_valkey):
+    url = stoppable_valkey.url
+    async with served(database_url, valkey_url=url) as one, served(database_url, valkey_url=url) as other:
+        stoppable_valkey.kill()
+        assert await otp_refusals(one, other) == [False] * 20 + [True] * 4
 
 
 @pytest.mark.parametrize("rail", ["mtn_momo", "hubtel", "paystack", "nobody"])
@@ -516,16 +554,16 @@ async def test_unsigned_tokens_at_the_same_time_do_not_exceed_the_pace(database_
 
 
 async def test_known_unsigned_tokens_cost_nothing_and_pass_a_flood_from_elsewhere(database_url, look_ups):
-    known = "k" * 43
-    look_ups.known.add(known)
+    known = [f"{n:043}" for n in range(200)]
+    look_ups.known.update(known)
     async with served(database_url, trusted_proxies="192.0.2.0/24") as api:
-        assert [await call_back(api, known, address="203.0.113.1") for _ in range(200)] == [200] * 200
+        assert [await call_back(api, one, address="203.0.113.1") for one in known] == [200] * 200
         for n in range(300):
             await call_back(api, UNSIGNED, address=f"198.51.{n}.1" if n < 256 else f"198.52.{n - 256}.1")
         assert await api.series(PACED) > 0
         look_ups.tokens.clear()
-        assert [await call_back(api, known, address="203.0.113.1") for _ in range(50)] == [200] * 50
-        assert look_ups.tokens == [known] * 50
+        assert [await call_back(api, one, address="203.0.113.1") for one in known[:50]] == [200] * 50
+        assert look_ups.tokens == known[:50]
 
 
 async def test_an_unreachable_fraud_service_shows_in_its_series(database_url, valkey_url):

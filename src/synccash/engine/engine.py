@@ -1,11 +1,11 @@
 """The engine's facade, and the function that builds it from its ports."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 
+from synccash.engine.callback_hints import CallbackHint, CallbackHints, reference_of
 from synccash.engine.commit_builder import CommitBuilder
 from synccash.engine.dispatch.absent_rail import ConfiguredRails
 from synccash.engine.dispatch.guarded_rail import GuardedRail, NoAccountBook
@@ -66,7 +66,6 @@ NO_RULES = RiskRules()
 PROBING = Probing()
 NO_ACCOUNTS = NoAccountBook()
 NO_FORMER: Mapping[str, Sequence[Rail]] = MappingProxyType({})
-_CALLBACKS_AT_ONCE = 4
 _UNSIGNED_TOKEN_CHARS = 43
 """The length of the tokens of releases that did not sign them; their attempts may still get callbacks."""
 
@@ -102,7 +101,7 @@ class Engine:
     clock: StoreClock
     recovery: RecoveryWatch
     risk: VelocityCounters
-    callback_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_CALLBACKS_AT_ONCE))
+    callback_hints: CallbackHints
 
     def start(self) -> None:
         """Start to renew leases. Call it inside the event loop."""
@@ -168,9 +167,10 @@ class Engine:
 
         `token` names the attempt. Where a rail calls one address for the whole account, the body names the
         attempt instead, and the token must be the account's own. Header names are in lower case. A token that
-        this installation cannot have made is not looked up.
+        this installation cannot have made is not looked up. Callbacks of one attempt are joined if many come.
         """
-        if self.token_origin(rail, token) is TokenOrigin.FOREIGN:
+        origin = self.token_origin(rail, token)
+        if origin is TokenOrigin.FOREIGN:
             return False
         connector = self.rails.get(rail)
         note = (
@@ -178,16 +178,11 @@ class Engine:
             if isinstance(connector, CallbackReader)
             else None
         )
+        hint = CallbackHint(
+            rail, token, self.references.has_signed(token), reference_of(note.reference if note else None)
+        )
         failure = note.failure if note else None
-        # The callback endpoint is public. The limit makes a flood of callbacks wait for itself, and keeps the
-        # store free for payments.
-        async with self.callback_slots:
-            is_known = await self.order_store.hint(token, failure)
-            if not is_known and note is not None and note.reference is not None:
-                is_known = await self.order_store.hint_reference(rail, note.reference, failure)
-        if is_known:
-            self.work_signal.notify()
-        return is_known
+        return await self.callback_hints.take(hint, failure, is_ours=origin is TokenOrigin.OURS)
 
 
 def build_engine(
@@ -279,4 +274,5 @@ def build_engine(
         clock=clock,
         recovery=recovery,
         risk=risk,
+        callback_hints=CallbackHints(order_store, work_signal, leases, clock),
     )

@@ -86,6 +86,10 @@ class HeldLeases:
         """Await a request that runs to its end even when its caller is cancelled."""
         return await asyncio.shield(self._run(request, "request"))
 
+    def run_in_background(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Start a task that `close` waits for."""
+        self._run(work, name)
+
     def _run(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
