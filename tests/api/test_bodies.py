@@ -30,6 +30,9 @@ BAD = {
     "an unknown field deeper": (b'{"payer":{"msisdn":"0241234567","nonsense":1}}', 422),
     "a member twice": (b'{"amount":1,"amount":2}', 422),
     "a lone surrogate": (b'{"reference":"\\ud800","description":"\\ud800","reason":"\\ud800"}', 422),
+    "1,001 numbers": (b'{"amount":[' + b",".join([b"1e1"] * 1_001) + b"]}", 400),
+    "1,001 objects": (b'{"amount":[' + b",".join([b"{}"] * 1_000) + b"]}", 400),
+    "1,000 numbers": (b'{"amount":[' + b",".join([b"1e1"] * 1_000) + b"]}", 422),
     "too much": (b" " * 65_537, 413),
 }
 PLACES = {
@@ -174,7 +177,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         (request_identity, "idempotency_key"),
     ):
         real = getattr(module, name)
-        noted = lambda *given, name=name, real=real: done.append(name) or real(*given)  # noqa: E731
+        noted = lambda *given, name=name, real=real, **more: done.append(name) or real(*given, **more)  # noqa: E731
         monkeypatch.setattr(module, name, noted)
     return done
 

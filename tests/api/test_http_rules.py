@@ -112,6 +112,17 @@ async def test_an_unknown_or_repeated_query_parameter_is_refused(
     assert told in error["message"]
 
 
+async def test_a_request_with_an_unknown_query_parameter_does_not_use_up_its_idempotency_key(api: Served):
+    refused = await api.send("POST", "/payments?color=red", payment(), Idempotency_Key="query")
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "color")
+    again = await api.send("POST", "/payments?color=red", payment(), Idempotency_Key="query")
+    assert (again.status_code, again.json()["code"]) == (422, "invalid_request")
+    other = payment()
+    answer = await api.send("POST", "/payments", other, Idempotency_Key="query")
+    assert (answer.status_code, answer.json()["reference"]) == (202, other["reference"])
+    assert "idempotent-replayed" not in answer.headers
+
+
 async def test_null_is_refused_where_it_would_count_as_an_absent_filter(api: Served):
     for query in ("status=null", "status=NULL"):
         answer = await api.send("GET", f"/payments?{query}")

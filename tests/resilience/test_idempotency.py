@@ -102,6 +102,18 @@ def test_invalid_json_is_refused(raw: bytes):
         read_json(raw)
 
 
+@pytest.mark.parametrize(
+    ("value", "what"), [("1e1", "numbers"), ("-1", "numbers"), ("7", "numbers"), ("{}", "objects")]
+)
+def test_more_numbers_or_objects_than_allowed_are_refused_before_they_are_all_read(value: str, what: str):
+    allowed = "[" + ",".join([value] * 20) + "]"
+    assert len(read_json(allowed.encode(), values_max=20)) == 20
+    assert len(read_json(allowed.replace("]", f",{value}]").encode())) == 21
+    # What stands behind the first value too many is not read: it is no JSON.
+    with pytest.raises(NotJsonError, match=f"^the body has more than 20 {what}$"):
+        read_json(allowed.replace("]", f",{value},nonsense").encode(), values_max=20)
+
+
 def test_a_duplicate_member_is_refused_at_any_depth():
     with pytest.raises(DuplicateMemberError) as caught:
         read_json(b'{"a":{"b":1,"b":1}}')

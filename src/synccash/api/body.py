@@ -8,7 +8,7 @@ from litestar import Request
 
 from synccash.api.problem import ProblemError, invalid, malformed, not_found
 from synccash.middleware.refusal import Refusal
-from synccash.middleware.resilience import DECODED
+from synccash.middleware.resilience import DECODED, VALUES_MAX
 from synccash.middleware.whole_body import BODY
 from synccash.resilience.idempotency import DuplicateMemberError, NotJsonError, read_json
 
@@ -68,7 +68,7 @@ def _read(scope: dict[str, Any], raw: bytes) -> Any:
     """Decode the body, unless the middleware has done so for limits and the fingerprint."""
     try:
         if DECODED not in scope:
-            return read_json(raw)
+            return read_json(raw, values_max=VALUES_MAX)
         if isinstance(scope[DECODED], ValueError):
             raise scope[DECODED]
         return scope[DECODED]

@@ -5,12 +5,14 @@ Pure functions, standard library only. Claims and stored answers are in `claims`
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 KEY_MAX = 255
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 _WITHOUT_QUERY = b"\x01"
 _WITH_QUERY = b"\x02"
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
@@ -23,7 +25,8 @@ class IdempotencyKeyError(ValueError):
 
 
 class NotJsonError(ValueError):
-    """The bytes are not a JSON text in UTF-8 (RFC 8259)."""
+    """The bytes are not a JSON text in UTF-8 (RFC 8259), or one that is nested too deeply or has too many
+    values."""
 
 
 class DuplicateMemberError(ValueError):
@@ -60,11 +63,13 @@ def _unquoted(value: str) -> str:
     return value if '"' in re.sub(r"\\[\"\\]", "", inner) else plain
 
 
-def read_json(raw: bytes) -> Any:
+def read_json(raw: bytes, *, values_max: int | None = None) -> Any:
     """Decode JSON strictly: UTF-8 without a byte order mark, no NaN, no duplicate members, exact numbers.
 
     A number becomes its canonical text in a one-tuple, so that 1, 1.0 and 10e-1 are equal and no number is
-    rounded. Raises NotJsonError and DuplicateMemberError.
+    rounded. `values_max` limits the numbers and the objects, each: they are read in Python, which takes up to
+    2 µs for one, so 16,000 numbers such as 1e1 in a small body take 22 ms. Raises NotJsonError and
+    DuplicateMemberError.
     """
     try:
         text = raw.decode("utf-8")
@@ -72,15 +77,19 @@ def read_json(raw: bytes) -> Any:
         raise NotJsonError(f"the body is not UTF-8 (byte {error.start})") from error
     if text.startswith("\ufeff"):
         raise NotJsonError("the body begins with a byte order mark: leave it out (RFC 8259, 8.1)")
+    number, members = _number, _object_members
+    if values_max is not None:
+        number = _limited(_number, values_max, "numbers")
+        members = _limited(_object_members, values_max, "objects")
     try:
         return json.loads(
             text,
-            parse_int=_number,
-            parse_float=_number,
+            parse_int=number,
+            parse_float=number,
             parse_constant=_reject_constant,
-            object_pairs_hook=_object_members,
+            object_pairs_hook=members,
         )
-    except DuplicateMemberError:
+    except (DuplicateMemberError, NotJsonError):
         raise
     except RecursionError as error:
         raise NotJsonError("the body is nested too deeply") from error
@@ -105,6 +114,20 @@ def _query_parameters(query: bytes) -> list[tuple[str, str]]:
     """Return the parameters by name. Those with the same name keep their order, which may mean something."""
     parameters = parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="surrogateescape")
     return sorted(parameters, key=lambda parameter: parameter[0])
+
+
+def _limited(read: Callable[[_T], _R], most: int, what: str) -> Callable[[_T], _R]:
+    """Return `read`, which raises NotJsonError when it is called more than `most` times."""
+    left = most
+
+    def read_one(value: _T) -> _R:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise NotJsonError(f"the body has more than {most:,} {what}")
+        return read(value)
+
+    return read_one
 
 
 def _object_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
