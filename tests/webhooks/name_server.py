@@ -1,20 +1,24 @@
-"""A DNS server for tests: it answers each name with one address, but for those under `silent.example`."""
+"""A DNS server for tests: all names have the same addresses; those under `silent.example` get no answer."""
 
 import asyncio
 import ipaddress
 import struct
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 _TYPE_A = 1
+_TYPE_CNAME = 5
+_TYPE_AAAA = 28
 
 
 @dataclass(eq=False)
 class NameServer(asyncio.DatagramProtocol):
-    """`address`: the A record of each name. `asked` has the names, with a queue of their arrivals."""
+    """`addresses`: the records of each name. `aliases`: names that lead to other names, without an address.
+    `asked` has the names, with a queue of their arrivals."""
 
-    address: str = "127.0.0.1"
+    addresses: Sequence[str] = ("127.0.0.1",)
+    aliases: Mapping[str, str] = field(default_factory=dict)
     silent: bool = True
     asked: list[str] = field(default_factory=list)
     arrived: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
@@ -33,15 +37,28 @@ class NameServer(asyncio.DatagramProtocol):
         if self.silent and name.endswith("silent.example"):
             return
         question = data[12 : end + 4]
-        if struct.unpack_from("!H", data, end)[0] == _TYPE_A:
-            record = (
-                struct.pack("!HHHIH", 0xC00C, _TYPE_A, 1, 0, 4) + ipaddress.ip_address(self.address).packed
-            )
-        else:
-            record = b""
-        header = data[:2] + struct.pack("!HHHHH", 0x8180, 1, 1 if record else 0, 0, 0)
+        records = self._records(name, struct.unpack_from("!H", data, end)[0])
+        header = data[:2] + struct.pack("!HHHHH", 0x8180, 1, len(records), 0, 0)
         assert self.transport is not None
-        self.transport.sendto(header + question + record, addr)
+        self.transport.sendto(header + question + b"".join(records), addr)
+
+    def _records(self, name: str, kind: int) -> list[bytes]:
+        records, at = [], name
+        while at in self.aliases and len(records) < 10:
+            target = _labels(self.aliases[at])
+            records.append(_labels(at) + struct.pack("!HHIH", _TYPE_CNAME, 1, 0, len(target)) + target)
+            at = self.aliases[at]
+        if records:
+            return records
+        for address in map(ipaddress.ip_address, self.addresses):
+            if kind == (_TYPE_A if address.version == 4 else _TYPE_AAAA):
+                packed = address.packed
+                records.append(struct.pack("!HHHIH", 0xC00C, kind, 1, 0, len(packed)) + packed)
+        return records
+
+
+def _labels(name: str) -> bytes:
+    return b"".join(bytes([len(part)]) + part.encode() for part in name.split(".")) + b"\0"
 
 
 def _name(data: bytes) -> tuple[str, int]:

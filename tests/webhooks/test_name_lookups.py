@@ -1,12 +1,17 @@
 """An unresponsive name server delays webhooks of its own endpoint only."""
 
 import asyncio
+import contextlib
+import socket
 import subprocess
 import sys
+from collections import Counter
+from dataclasses import dataclass
+from ipaddress import ip_address
 
 import pytest
 
-from synccash.webhooks.name_lookups import NameLookupError, NameLookups
+from synccash.webhooks.name_lookups import NameLookupError, NameLookups, _some
 from synccash.webhooks.sender import WebhookSender
 from webhooks.merchant_server import merchant_server
 from webhooks.name_server import name_server
@@ -54,7 +59,7 @@ async def test_a_post_ends_after_its_own_timeout_while_a_lookup_hangs():
 
 
 async def test_a_name_that_leads_to_a_private_address_is_refused_and_not_connected_to():
-    async with name_server(address="127.0.0.1") as names, merchant_server() as server:
+    async with name_server() as names, merchant_server() as server:
         guarded = WebhookSender(resolver=NameLookups([names.url]))
         answer = await post(guarded, "https://shop.example/hook")
         assert answer.error is not None
@@ -62,6 +67,63 @@ async def test_a_name_that_leads_to_a_private_address_is_refused_and_not_connect
         assert "webhook_private_addresses" in answer.error
         await guarded.aclose()
         assert server.received == []
+
+
+async def test_of_many_addresses_the_first_of_both_families_are_used():
+    four = [f"192.0.2.{n}" for n in range(1, 11)]
+    six = [f"2001:db8::{n}" for n in range(1, 11)]
+    async with name_server(addresses=four + six) as names:
+        lookups = NameLookups([names.url])
+        for family, expected in ((socket.AF_INET, {4: 8}), (socket.AF_INET6, {6: 8})):
+            found = await lookups.resolve("shop.example", family=family)
+            assert Counter(ip_address(one["host"]).version for one in found) == expected
+        await lookups.close()
+    both = [AddressNode(socket.AF_INET6)] * 10 + [AddressNode(socket.AF_INET)] * 2
+    families = [node.family for node in _some(both)]
+    assert Counter(families) == {socket.AF_INET6: 6, socket.AF_INET: 2}
+
+
+@dataclass(frozen=True)
+class AddressNode:
+    """What is read of an address of c-ares."""
+
+    family: int
+
+
+async def test_one_private_address_of_several_is_enough_to_refuse_a_name():
+    public = [f"93.184.216.{n}" for n in range(1, 8)]
+    async with name_server(addresses=[*public, "10.0.0.1"]) as names:
+        sender = WebhookSender(resolver=NameLookups([names.url]))
+        answer = await post(sender, "https://shop.example/hook")
+        assert "shop.example does not lead to a public address" in (answer.error or "")
+        await sender.aclose()
+
+
+async def test_addresses_that_do_not_answer_share_the_time_of_one_post():
+    with contextlib.ExitStack() as stack:
+        full = stack.enter_context(socket.socket())
+        full.bind(("0.0.0.0", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        for _ in range(3):  # further connections are not answered
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+        async with name_server(addresses=[f"127.0.0.{n}" for n in range(1, 25)]) as names:
+            sender = WebhookSender(private=True, resolver=NameLookups([names.url]))
+            answer = await post(sender, f"http://shop.example:{port}/hook", timeout_s=0.4)
+            assert answer.error == "no answer within 0 s"
+            await sender.aclose()
+
+
+async def test_names_that_lead_to_each_other_are_refused_after_a_few_questions():
+    aliases = {"a.loop.example": "b.loop.example", "b.loop.example": "a.loop.example"}
+    async with name_server(aliases=aliases) as names:
+        sender = WebhookSender(private=True, resolver=NameLookups([names.url]))
+        answer = await post(sender, "https://a.loop.example/hook")
+        assert (answer.error or "").startswith("a.loop.example: ")
+        assert len(names.asked) <= 6
+        await sender.aclose()
 
 
 async def test_stopping_fails_pending_and_later_lookups():

@@ -2,7 +2,9 @@
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, cast
 
 import aiodns
@@ -12,6 +14,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 TIMEOUT_S = 6.0
 """How long a lookup may take, in seconds: name servers are asked three times."""
+ADDRESSES_MAX = 8
+"""How many addresses of a name are checked and tried at most. A name server may return thousands."""
 _FIRST_TRY_S = 1.0
 _TRIES = 3
 # Any address of the public internet will do: connecting a datagram socket only looks up a route.
@@ -39,7 +43,7 @@ class NameLookups(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Return the addresses of a name. Raises NameLookupError."""
+        """Return the addresses of a name, ADDRESSES_MAX at most. Raises NameLookupError."""
         # As with getaddrinfo's AI_ADDRCONFIG: a host without IPv6 has no use for an IPv6 address, and a
         # DNS64 server would add one that is never public.
         if family == socket.AF_UNSPEC and not _has_ipv6():
@@ -64,7 +68,7 @@ class NameLookups(AbstractResolver):
                 proto=0,
                 flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
             )
-            for node in found.nodes
+            for node in _some(found.nodes)
         ]
 
     async def close(self) -> None:
@@ -81,6 +85,18 @@ class NameLookups(AbstractResolver):
                 self._name_servers or None, timeout=_FIRST_TRY_S, tries=_TRIES
             )
         return self._resolver
+
+
+def _some(nodes: Sequence[pycares.AddrInfoNode]) -> list[pycares.AddrInfoNode]:
+    """Return the first addresses of each family in turn, so that many of one do not hide the other."""
+    seen = Counter[int]()
+    ranked: list[tuple[int, pycares.AddrInfoNode]] = []
+    for node in nodes:
+        if seen[node.family] < ADDRESSES_MAX:
+            ranked.append((seen[node.family], node))
+            seen[node.family] += 1
+    ranked.sort(key=itemgetter(0))
+    return [node for _, node in ranked[:ADDRESSES_MAX]]
 
 
 def _address(node: pycares.AddrInfoNode) -> str:

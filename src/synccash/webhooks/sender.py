@@ -85,8 +85,8 @@ class WebhookSender:
 class PublicOnly(AbstractResolver):
     """Resolves a name at each use and refuses it when any of its addresses is not public.
 
-    The connection uses the checked address, so a name that resolves differently later (DNS rebinding) has no
-    effect.
+    The connection uses the checked addresses, so a name that resolves differently later (DNS rebinding) has
+    no effect.
     """
 
     def __init__(self, inner: AbstractResolver) -> None:
