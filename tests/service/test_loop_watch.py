@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 
 import pytest
 from structlog.testing import capture_logs
@@ -145,3 +146,76 @@ async def test_a_running_watch_sees_a_real_block():
         watch.close()
     assert lines[0]["event"] == "loop_blocked"
     assert lag(watch) >= 0.25
+
+
+class FailingOnce(InFlight):
+    """Raises when it is read for the first time."""
+
+    error: Exception | None = RuntimeError("the dictionary changed")
+
+    def names(self):
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
+        return super().names()
+
+
+async def logged(lines, event):
+    async with asyncio.timeout(10):
+        while event not in [line["event"] for line in lines]:  # noqa: ASYNC110 - the watch writes it
+            await asyncio.sleep(0.01)
+
+
+async def test_a_watch_that_fails_reports_it_and_sees_the_next_block():
+    in_flight = FailingOnce()
+    watch = LoopWatch(in_flight)
+    watch.start()
+    try:
+        with capture_logs() as lines:
+            while watch._sample is None:  # blocks the loop until the thread has failed
+                pass
+            await logged(lines, "loop_watch_failed")
+            await logged(lines, "loop_blocked")
+            while watch._sample is None:
+                pass
+        assert in_flight.error is None
+        assert watch._sample.stack != []
+    finally:
+        watch.close()
+
+
+async def test_a_thread_that_has_ended_is_started_again():
+    watch = LoopWatch()
+    watch.start()
+    ended = watch._thread
+    try:
+        with capture_logs() as lines:
+            watch._stopping.set()
+            ended.join()
+            watch._stopping.clear()
+            await logged(lines, "loop_watch_restarted")
+            while watch._sample is None:  # blocks the loop until the new thread has seen it
+                pass
+    finally:
+        watch.close()
+
+
+async def test_a_tick_that_fails_is_reported_and_the_next_one_follows():
+
+    def monotonic():
+        if threading.current_thread() is threading.main_thread():
+            raise OSError("no clock")
+        return time.monotonic()
+
+    watch = LoopWatch()
+    watch.start()
+    watch.monotonic = monotonic
+    try:
+        with capture_logs() as lines:
+            await logged(lines, "loop_watch_failed")
+            watch.monotonic, due = time.monotonic, watch._due
+            async with asyncio.timeout(10):
+                while watch._due == due:  # noqa: ASYNC110 - a timer of the loop sets it
+                    await asyncio.sleep(0.01)
+    finally:
+        watch.close()

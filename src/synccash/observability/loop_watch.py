@@ -41,7 +41,8 @@ class LoopWatch:
 
     `in_flight` has the requests that are being served. A timer on the loop ticks every 0.1 s; how late it is,
     is the lag. When a tick is more than 0.25 s late, a thread samples the
-    frames of the loop's thread. Costs two short wake-ups in 0.1 s and nothing for a request.
+    frames of the loop's thread. Costs two short wake-ups in 0.1 s and nothing for a request. The timer starts
+    the thread again if it has ended.
     """
 
     in_flight: InFlight = field(default_factory=InFlight)
@@ -60,8 +61,7 @@ class LoopWatch:
         """Begin to watch the running loop."""
         self.begin()
         self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._on_timer)
-        self._thread = threading.Thread(target=self._run, name="loop watch", daemon=True)
-        self._thread.start()
+        self._start_thread()
 
     def close(self) -> None:
         """Stop the timer and the thread."""
@@ -77,9 +77,20 @@ class LoopWatch:
         self._window_began = now = self.monotonic()
         self._due = now + _TICK_S
 
+    def _start_thread(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="loop watch", daemon=True)
+        self._thread.start()
+
     def _on_timer(self) -> None:
-        self.tick()
-        self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._on_timer)
+        try:
+            self.tick()
+            if self._thread is not None and not self._thread.is_alive() and not self._stopping.is_set():
+                log.error("loop_watch_restarted")
+                self._start_thread()
+        except Exception:
+            log.exception("loop_watch_failed")
+        finally:
+            self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._on_timer)
 
     def tick(self) -> None:
         """Note that the loop runs, and log the block that has just ended."""
@@ -100,7 +111,11 @@ class LoopWatch:
 
     def _run(self) -> None:
         while not self._stopping.wait(_TICK_S):
-            self.check()
+            try:
+                self.check()
+            except Exception:
+                self._sample = _Sample(None, [], [])  # one line for each block, not ten in a second
+                log.exception("loop_watch_failed")
 
     def check(self) -> None:
         """Sample the loop's thread if its tick is late. Called by another thread than the loop's."""
