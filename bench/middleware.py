@@ -14,6 +14,7 @@ from synccash.middleware.request_guard import Caller
 from synccash.middleware.resilience import ResilienceMiddleware
 from synccash.processes.service_guard import LocalLimiter, ServiceGuard
 from synccash.resilience.limit_policies import ConfiguredLimits
+from synccash.settings.request_limits import REQUEST_LIMITS
 
 GENEROUS = ", ".join(f"{name}=900000/1" for name in ("payment_status", "api_key", "ip", "endpoint", "global"))
 ENDPOINTS = (Endpoint("GET", "/api/v1/payments/{id}", "payment_status", user="id"),)
@@ -34,7 +35,7 @@ def run(report: Report) -> None:
 
 
 async def _measure(report: Report) -> None:
-    book = ConfiguredLimits().overridden(GENEROUS)
+    book = REQUEST_LIMITS.overridden(GENEROUS)
     guard = ServiceGuard(LocalLimiter(), None, book, ())
     ours = ResilienceMiddleware(
         _app,

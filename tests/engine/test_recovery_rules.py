@@ -32,8 +32,8 @@ from synccash.payments.rail import Environment, Operation, SendAnswer, SendOrder
 from synccash.payments.risk import RiskDecision, RiskOutcome
 from synccash.processes.service_guard import LocalLimiter, ServiceGuard
 from synccash.resilience.evidence import Evidence
-from synccash.resilience.limit_policies import ConfiguredLimits
 from synccash.settings.loader import Settings
+from synccash.settings.request_limits import REQUEST_LIMITS
 from synccash.stores.postgres import recovery as statements
 
 
@@ -222,7 +222,7 @@ async def test_an_answer_from_before_a_recovery_is_never_used(desk: Desk):
             names.append(key)
 
     guard = ServiceGuard(
-        LocalLimiter(), Answers(), ConfiguredLimits(), (), recovery=lambda: desk.engine.recovery.known
+        LocalLimiter(), Answers(), REQUEST_LIMITS, (), recovery=lambda: desk.engine.recovery.known
     )
     await desk.engine.recovery.look()
     guard.keep("m_1\nkey", b"stored")

@@ -19,6 +19,7 @@ from synccash.middleware import (
     refuse_with_problem,
 )
 from synccash.middleware.matching import Matcher
+from synccash.middleware.request_guard import GuardedRequest
 from synccash.resilience.rate_limiter import Limit
 
 KEY = {"Idempotency-Key": "k"}
@@ -403,3 +404,22 @@ async def test_a_server_s_extensions_do_not_send_a_response_past_the_claim():
 
     await guarded({**posted_scope(), "extensions": extensions}, receive_nothing, send)
     assert seen == [{"tls": {}}]
+
+
+async def test_a_limit_may_count_by_tenant():
+    guard = MemoryGuard(Limit(name="t", scope="tenant", quota=1, period_s=60))
+    tenants = [
+        Caller("192.0.2.1", "shop"),
+        Caller("192.0.2.1", "inn"),
+        Caller("192.0.2.2", "shop"),
+        Caller("ip"),
+    ]
+    decisions = [await guard.admit(GuardedRequest("order", caller)) for caller in tenants]
+    assert [one.refusal is None for one in decisions] == [True, True, False, True]
+
+
+def test_a_scope_that_requests_have_no_id_for_is_refused():
+    device = Limit(name="d", scope="device", quota=1, period_s=60)
+    for guard in (lambda: MemoryGuard(device), lambda: MemoryGuard(endpoints={"order": [device]})):
+        with pytest.raises(ValueError, match="limit d counts by device"):
+            guard()

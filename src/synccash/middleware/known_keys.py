@@ -68,7 +68,7 @@ class KnownKeys:
 
     A key that was valid here before is always looked up. For any other key the `LookupCheck` decides, by the
     sender's address. When it refuses, the key is compared with all valid keys, which are fetched at most once
-    in `valid_s`. So guessing keys does not reach the store, and does not lock out a merchant who sends a
+    in `valid_s`. So guessing keys does not reach the store, and does not lock out a caller who sends a
     valid key from the same address.
     """
 

@@ -7,13 +7,16 @@ from synccash.middleware.request_guard import GuardDecision, GuardedRequest
 from synccash.resilience.limit_headers import raw_limit_headers
 from synccash.resilience.rate_limiter import Demand, Limit, MemoryLimiter
 
+_SCOPES = ("ip", "tenant", "api_key", "user", "endpoint", "global")
+
 
 class MemoryGuard:
     """Counts requests in memory. `limits` apply to all requests, `endpoints` to endpoints by their names.
 
-    A limit counts by its scope: `ip`, `api_key` or `user` of the caller, `endpoint`, or `global`. Where the
-    caller has no API key or user, the address counts, so that leaving them out avoids no limit. There is no
-    cache of answers, because the claims have them.
+    A limit counts by its scope: `ip`, `tenant`, `api_key` or `user` of the caller, `endpoint`, or `global`.
+    Where the caller has no tenant, API key or user, the address counts, so that leaving them out avoids no
+    limit. There is no cache of answers, because the claims have them. Raises ValueError for a limit of any
+    other scope.
 
     Use one guard in one event loop. With several processes, each has limits of its own.
     """
@@ -27,6 +30,10 @@ class MemoryGuard:
         self._limits = limits
         self._endpoints = endpoints or {}
         self._limiter = limiter or MemoryLimiter()
+        for limit in (*limits, *(one for group in self._endpoints.values() for one in group)):
+            if limit.scope not in _SCOPES:
+                known = ", ".join(_SCOPES)
+                raise ValueError(f"the limit {limit.name} counts by {limit.scope}; expected one of {known}")
 
     async def admit(self, request: GuardedRequest) -> GuardDecision:
         """Count a request against all its limits, or against none when one refuses it."""
@@ -55,7 +62,7 @@ class MemoryGuard:
 def _counted_by(limit: Limit, request: GuardedRequest) -> Sequence[str]:
     """Return the ids that a limit counts a request by: two where the caller names one user and the body
     another."""
-    ip, _, api_key, user, body_user = request.caller
+    ip, tenant, api_key, user, body_user = request.caller
     match limit.scope:
         case "global":
             return ("",)
@@ -66,5 +73,7 @@ def _counted_by(limit: Limit, request: GuardedRequest) -> Sequence[str]:
             return users or (ip,)
         case "api_key":
             return (api_key or ip,)
+        case "tenant":
+            return (tenant or ip,)
         case _:
             return (ip,)

@@ -18,7 +18,7 @@ REFUSAL_CODE = "synccash.refused"
 class Refusal:
     """One error response. `retry_after_s` in seconds; `errors` are (dotted path, message).
 
-    `members` are further members of the problem document, such as the id of another payment.
+    `members` are further members of the problem document, such as the id of another order.
     """
 
     status: int

@@ -74,6 +74,7 @@ from synccash.resilience.client_address import Network, trusted_networks
 from synccash.resilience.limit_policies import ConfiguredLimits
 from synccash.resilience.registry import Registry
 from synccash.settings.loader import Settings, SettingsError
+from synccash.settings.request_limits import REQUEST_LIMITS
 from synccash.settings.risk import payout_rules, risk_rules
 from synccash.settings.secret import Secret
 from synccash.stores.encryption import required_encryption
@@ -450,7 +451,7 @@ async def _accounts(database: Database, rails: Mapping[str, Rail], clock: System
 
 def _limits(settings: Settings) -> tuple[ConfiguredLimits, tuple[Network, ...]]:
     try:
-        return ConfiguredLimits().overridden(settings.rate_limits), trusted_networks(settings.trusted_proxies)
+        return REQUEST_LIMITS.overridden(settings.rate_limits), trusted_networks(settings.trusted_proxies)
     except ValueError as error:
         raise SettingsError(f"rate_limits, trusted_proxies: {error}") from error
 

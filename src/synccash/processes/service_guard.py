@@ -229,7 +229,7 @@ class ServiceGuard:
             # An operator must be able to lift a limit that is exceeded, so only that of the own key applies.
             demands = self._shared("api_key", api_key)
         else:
-            demands = self.book.demands(endpoint, user=wallet or user, api_key=api_key, ip=ip)
+            demands = self.book.demands(endpoint, {"user": wallet or user, "api_key": api_key, "ip": ip})
             if wallet is not None and user is not None and user != wallet:
                 # Both are charged or neither, because all demands of a request are decided together.
                 named = [Demand(one, user) for one in self.book.for_scope(endpoint, "user")]
@@ -249,7 +249,7 @@ class ServiceGuard:
 
     async def check_unknown_key(self, scope: Scope) -> Refusal | None:
         """Return the refusal of an address that has sent too many unknown keys; None allows the lookup."""
-        return await self._refusal(self.book.demands(AUTHENTICATION, ip=self.address(scope)))
+        return await self._refusal(self.book.demands(AUTHENTICATION, {"ip": self.address(scope)}))
 
     async def check_missing_key(self, scope: Scope) -> Refusal | None:
         """Return the refusal of an address that sends too many requests without a key; None within its limit.

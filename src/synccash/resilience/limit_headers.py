@@ -12,15 +12,16 @@ from typing import assert_never
 
 from synccash.resilience.rate_limiter import Decision, Limit
 
-_CLIENT_SCOPES = ("user", "api_key", "ip")
+_SHARED_SCOPES = ("endpoint", "global")
 _NAMES = ("RateLimit-Policy", "RateLimit")
 
 
 def limit_headers(decision: Decision) -> tuple[tuple[str, str], ...]:
     """Return the header fields of a decision.
 
-    They show the limits of the client itself (by user, API key or IP address), and a shared limit only if it
-    refused the request. Seconds are rounded up, so that a client that waits for them is not too early.
+    They show the limits of the client itself (by user, API key or IP address, for example), and one that all
+    clients share (scope `endpoint` or `global`) only if it refused the request. Seconds are rounded up, so
+    that a client that waits for them is not too early.
     """
     raw = raw_limit_headers(decision)
     fields = [(name, value.decode()) for name, (_, value) in zip(_NAMES, raw, strict=False)]
@@ -61,7 +62,7 @@ def _format_limit(limit: Limit) -> tuple[Limit, bool, str, str, int]:
     microseconds that the refill of its burst takes."""
     if len(_FORMATTED) >= _MAX_CACHED:
         _FORMATTED.clear()
-    public = limit.scope in _CLIENT_SCOPES and not limit.shadow
+    public = limit.scope not in _SHARED_SCOPES and not limit.shadow
     match limit.algorithm:
         case "token_bucket":
             quota, burst_us = limit.quota, limit.burst * limit.unit_us

@@ -5,17 +5,24 @@ a window. `stores/valkey/limits/limits.lua` implements the same arithmetic; a pr
 a naive reference.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, assert_never, get_args
 
 Algorithm = Literal["token_bucket", "sliding_window", "fixed_window"]
-Scope = Literal["user", "ip", "api_key", "endpoint", "global"]
 FailPolicy = Literal["local", "open", "closed"]
 State = tuple[int, int, int]
+Scope = str
+"""What a limit counts by: a lower-case word of the application's choice, such as "ip", "tenant" or "device".
+
+Letters, digits and underscores, at most 32 characters. Limits of the scopes "endpoint" and "global" are
+shared by all clients, so `limit_headers` shows them only where they refuse.
+"""
 
 _US = 1_000_000
 # Lua numbers are doubles, which hold integers exactly only below this.
 _EXACT = 2**53
+_SCOPE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +58,8 @@ class Limit:
 
     `shadow`: the limit is counted and reported but never refuses. `fail_policy`: how to decide while the
     shared store is unavailable: "local" limits in this process, "open" allows, "closed" refuses. Raises
-    ValueError for numbers that cannot be counted exactly, and for an unknown algorithm.
+    ValueError for numbers that cannot be counted exactly, an unknown algorithm, and a scope that is not a
+    lower-case word.
     """
 
     name: str
@@ -74,6 +82,11 @@ class Limit:
             raise ValueError(
                 f"{self.name}: unknown algorithm {self.algorithm!r}; expected one of "
                 f"{', '.join(get_args(Algorithm))}"
+            )
+        if _SCOPE.fullmatch(self.scope) is None:
+            raise ValueError(
+                f"{self.name}: a scope is a lower-case word of at most 32 letters, digits and underscores, "
+                f"not {self.scope!r}"
             )
         period_us = round(self.period_s * _US)
         if self.quota < 1 or self.burst < 0 or period_us < self.quota:

@@ -10,7 +10,7 @@ Synchronous. Threads and event loops may share one limiter.
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import RLock
 from typing import Any, NamedTuple
@@ -133,16 +133,19 @@ class Decision(NamedTuple):
         return any(one.demand.limit.shadow for one in refusing)
 
 
-def unit_demands(limits: Sequence[tuple[Limit, int]], ids: Sequence[str | None]) -> Sequence[Demand]:
+def unit_demands(
+    limits: Sequence[tuple[Limit, str | None]], ids: Mapping[str, str | None]
+) -> Sequence[Demand]:
     """Return a demand of one unit for each limit that has an id.
 
-    `limits`: each limit with the index of its id in `ids`. An id of None leaves the limit out.
+    `limits`: each limit with the id that it has if `ids`, by scope, has none for it. An id of None leaves the
+    limit out.
     """
     demands: list[Demand] = []
-    for limit, at in limits:
-        id = ids[at]  # noqa: A001 - the field's word
+    for limit, default in limits:
+        id = ids.get(limit.scope, default)  # noqa: A001 - the field's word
         if id is not None:
-            # Five demands take 1.4 µs, and 2.1 µs with Demand().
+            # With Demand(), five demands take about half as long again.
             demands.append(make_namedtuple(Demand, (limit, id, 1)))
     return demands
 

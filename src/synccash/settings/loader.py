@@ -18,11 +18,11 @@ from msgspec import Meta
 from synccash.payments.balance import read_fees
 from synccash.payments.references import ReferenceKey
 from synccash.resilience.client_address import trusted_networks
-from synccash.resilience.limit_policies import ConfiguredLimits
 from synccash.resilience.profiles import PROFILES
 from synccash.settings.encryption_keys import EncryptionKeys, read_key
 from synccash.settings.name_servers import read_name_servers
 from synccash.settings.profiles import overridden
+from synccash.settings.request_limits import REQUEST_LIMITS
 from synccash.settings.secret import URL_HINT, Secret, SecretUrl, decode_secret, revealed
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
@@ -267,7 +267,7 @@ _PARSERS: Mapping[str, Callable[[Any], object]] = {
     "audit_key": lambda key: _check_audit_key(key),
     "audit_former_key": lambda key: _check_audit_key(key),
     "profiles": lambda text: overridden(PROFILES, text, RAILS_WITH_SETTINGS),
-    "rate_limits": ConfiguredLimits().overridden,
+    "rate_limits": REQUEST_LIMITS.overridden,
     "balance_fees": read_fees,
     "trusted_proxies": trusted_networks,
     "webhook_name_servers": read_name_servers,
