@@ -20,7 +20,10 @@ def test_profile_names_are_case_insensitive():
         (lambda: Registry({"sms": SMS}), r'needs "\*"'),
         (lambda: Registry(most=0), "at least 1"),
         (lambda: Registry().breaker(" "), "begins with its service"),
-        (lambda: Registry().budget(":collect"), "begins with its service"),
+        (lambda: Registry(default_operation="send").breaker(" "), "begins with its service"),
+        (lambda: Registry(default_operation=" "), "default_operation"),
+        (lambda: Registry(default_operation="sms:send"), "default_operation"),
+        (lambda: Registry().budget(":send"), "begins with its service"),
     ],
 )
 def test_invalid_registries_and_names_are_refused(make, message):
@@ -36,3 +39,12 @@ def test_a_full_registry_drops_budgets_without_a_breaker_first():
         registry.budget(f"stray{number}")
     assert len(registry.budgets()) == 3
     assert registry.budget("kept") is kept
+
+
+def test_a_bare_name_stays_bare_unless_the_registry_has_a_default_operation():
+    bare, with_default = Registry(), Registry({**PROFILES, "SMS": SMS}, default_operation="Send")
+    assert bare.breaker(" Push ").name == bare.full_name("PUSH") == "push"
+    assert bare.breaker("push") is not bare.breaker("push:send")
+    assert with_default.breaker("PUSH") is with_default.breaker("push:send")
+    assert with_default.budget("push") is with_default.budget("PUSH:send")
+    assert with_default.full_name("sms") == "sms", "a name that has a profile of its own stays bare"

@@ -109,7 +109,7 @@ def test_a_full_registry_drops_the_least_recently_used_closed_breaker():
     registry.breaker("c")
     registry.breaker("b")
     registry.breaker("d")
-    assert sorted(registry.breakers()) == ["a:collect", "b:collect", "d:collect"]
+    assert sorted(registry.breakers()) == ["a", "b", "d"]
 
 
 def test_a_registry_full_of_open_breakers_refuses_new_names():
@@ -122,7 +122,7 @@ def test_a_registry_full_of_open_breakers_refuses_new_names():
 
 def test_all_spellings_of_a_name_share_one_budget():
     registry = small_registry()
-    assert registry.budget("MTN_MOMO") is registry.budget("mtn_momo:collect")
+    assert registry.budget("SMS") is registry.budget(" sms")
 
 
 def test_all_threads_get_the_same_breaker():
@@ -136,16 +136,16 @@ def test_a_profile_is_found_by_operation_then_service_then_default():
     def profile(failures):
         return Profile(retry=PAYMENT_PROVIDER.retry, breaker=BreakerSettings(failures=failures))
 
-    registry = Registry({"*": profile(1), "sms": profile(2), "momo:*": profile(3), "momo:status": profile(4)})
-    names = ["other", "SMS", "sms:bulk", "momo", "momo:refund", "MoMo:Status"]
+    registry = Registry({"*": profile(1), "sms": profile(2), "mail:*": profile(3), "mail:status": profile(4)})
+    names = ["other", "SMS", "sms:bulk", "mail", "mail:send", "Mail:Status"]
     found = {breaker.name: breaker.settings.failures for breaker in map(registry.breaker, names)}
     assert found == {
-        "other:collect": 1,
+        "other": 1,
         "sms": 2,
         "sms:bulk": 2,
-        "momo:collect": 3,
-        "momo:refund": 3,
-        "momo:status": 4,
+        "mail": 3,
+        "mail:send": 3,
+        "mail:status": 4,
     }
 
 
@@ -165,6 +165,12 @@ async def test_the_default_registry_is_replaced_for_a_block_however_it_was_impor
 
 async def refuse(data):
     raise ConnectionResetError
+
+
+def test_a_replaced_registry_names_breakers_as_the_default_one_does():
+    name = get_provider_circuit_breaker("MTN_MOMO").name
+    with replaced_registry():
+        assert get_provider_circuit_breaker("MTN_MOMO").name == name == "mtn_momo:collect"
 
 
 async def test_provider_calls_are_counted_in_the_registrys_budget():

@@ -22,4 +22,4 @@ def build_registry(settings: Settings, clock: Callable[[], float]) -> Registry:
         profiles = overridden(profiles, settings.profiles, tuple(RAILS))
     except ValueError as error:
         raise SettingsError(f"profiles: {error}") from error
-    return Registry(profiles, clock=clock)
+    return Registry(profiles, clock=clock, default_operation="collect")

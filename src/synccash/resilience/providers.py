@@ -17,7 +17,10 @@ from synccash.resilience.verdict import Outcome, Verdict
 D = TypeVar("D")
 T = TypeVar("T")
 
-default_registry = Registry()
+DEFAULT_OPERATION = "collect"
+"""The operation that a provider's bare name means."""
+
+default_registry = Registry(default_operation=DEFAULT_OPERATION)
 """The registry of breakers and budgets that the functions of this module share.
 
 Tests replace it with `synccash.resilience.testing.replaced_registry`.

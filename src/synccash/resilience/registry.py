@@ -14,18 +14,21 @@ _MAX_BREAKERS = 1_000
 
 
 class Registry:
-    """Holds one breaker and one budget for each `service:operation`. Shared and thread-safe; not a value.
+    """Holds one breaker and one budget for each name. Shared and thread-safe; not a value.
 
-    Names are case-insensitive. `profiles` are looked up by `service:operation`, then `service:*`, `service`
-    and `*`. A bare service name means its `collect` operation, unless `profiles` has an entry of that name.
-    The registry holds at most `most` breakers and `most` budgets. A full registry drops the closed breaker
-    that was used longest ago, and never one that is not closed. Raises ValueError for profiles without `*`.
+    A name is a service, or one of its operations: `service:operation`. Names are case-insensitive.
+    `profiles` are looked up by `service:operation`, then `service:*`, `service` and `*`. With
+    `default_operation="send"`, a bare service name means `service:send`, unless `profiles` has an entry of
+    that name; with None it stays bare. The registry holds at most `most` breakers and `most` budgets. A full
+    registry drops the closed breaker that was used longest ago, and never one that is not closed. Raises
+    ValueError for profiles without `*`.
     """
 
     def __init__(
         self,
         profiles: Mapping[str, Profile] = PROFILES,
         *,
+        default_operation: str | None = None,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = uniform,
         most: int = _MAX_BREAKERS,
@@ -34,9 +37,14 @@ class Registry:
             raise ValueError('profiles needs "*", the profile of every other service')
         if most < 1:
             raise ValueError("most must be at least 1")
+        if default_operation is not None:
+            default_operation = default_operation.strip().lower()
+            if not default_operation or ":" in default_operation:
+                raise ValueError('default_operation must be a word without ":", such as "send", or None')
         self.clock = clock
         self.random = random
         self._profiles = {name.strip().lower(): profile for name, profile in profiles.items()}
+        self._default_operation = default_operation
         self._most = most
         self._lock = RLock()
         self._breakers: dict[str, CircuitBreaker] = {}
@@ -48,14 +56,14 @@ class Registry:
         return profile_of(self._profiles, self.full_name(name))
 
     def full_name(self, name: str) -> str:
-        """Return the full name: `MTN_MOMO` is `mtn_momo:collect`."""
-        name = name.strip().lower()
-        return name if ":" in name or name in self._profiles else f"{name}:collect"
+        """Return the name in lower case, with the default operation if it is bare: `SMS` is `sms:send`."""
+        name, operation = name.strip().lower(), self._default_operation
+        return name if operation is None or ":" in name or name in self._profiles else f"{name}:{operation}"
 
     def _checked_name(self, name: str) -> str:
         full = self.full_name(name)
-        if full.startswith(":"):
-            raise ValueError(f"a name begins with its service, as in mtn_momo:collect, not {name!r}")
+        if not full or full.startswith(":"):
+            raise ValueError(f"a name begins with its service, as in sms or sms:send, not {name!r}")
         return full
 
     def breaker(self, name: str) -> CircuitBreaker:

@@ -1,7 +1,7 @@
 """Test helpers: a fake clock, policies that do not wait or retry, and a replaced default registry.
 
 clock = FakeClock()
-policy = Policy("rail", retry=…, clock=clock, sleep=clock.sleep)
+policy = Policy("rates", retry=…, clock=clock, sleep=clock.sleep)
 
 with no_wait(): ...            # every policy of the process retries at once
 with attempts(1): ...          # every policy of the process makes at most 1 attempt
@@ -17,7 +17,7 @@ from threading import RLock
 from typing import TypeVar
 
 from synccash.resilience import overrides
-from synccash.resilience.providers import default_registry
+from synccash.resilience.providers import DEFAULT_OPERATION, default_registry
 from synccash.resilience.registry import Registry
 
 __all__ = ["FakeClock", "attempts", "no_wait", "replaced_registry"]
@@ -188,7 +188,7 @@ def replaced_registry(registry: Registry | None = None) -> Generator[Registry]:
     `get_provider_circuit_breaker`, however they were imported. Breakers that code already holds are not
     replaced.
     """
-    replacement = Registry() if registry is None else registry
+    replacement = Registry(default_operation=DEFAULT_OPERATION) if registry is None else registry
     with _lock:
         restore = default_registry.stand_in(replacement)
         if not _REPLACEMENTS:
