@@ -16,6 +16,7 @@ from synccash.resilience import (
     Outcome,
     Policy,
     claims,
+    providers,
     rate_limiter,
     stored_answers,
 )
@@ -27,11 +28,17 @@ def test_public_names_and_signatures_equal_the_recorded_ones():
     )
 
 
-def test_the_package_exports_at_most_fifteen_names_and_all_exist():
+def test_the_package_exports_at_most_eighteen_names_and_all_exist():
     names = synccash.resilience.__all__
-    assert len(names) <= 15
+    assert len(names) <= 18
     assert len(set(names)) == len(names)
     assert all(hasattr(synccash.resilience, name) for name in names)
+
+
+def test_the_provider_functions_can_be_imported_from_the_package():
+    names = {"get_provider_circuit_breaker", "retry_payment_provider_call", "enhanced_retry_service"}
+    assert names <= set(synccash.resilience.__all__)
+    assert all(getattr(synccash.resilience, name) is getattr(providers, name) for name in names)
 
 
 def test_earlier_names_of_the_breakers_methods_work_and_warn():

@@ -20,6 +20,11 @@ from synccash.resilience.errors import (
 )
 from synccash.resilience.evidence import Evidence
 from synccash.resilience.policy import Policy
+from synccash.resilience.providers import (
+    enhanced_retry_service,
+    get_provider_circuit_breaker,
+    retry_payment_provider_call,
+)
 from synccash.resilience.retry import Retry
 from synccash.resilience.verdict import Outcome, Verdict
 
@@ -40,5 +45,8 @@ __all__ = [
     "ResilienceError",
     "Retry",
     "Verdict",
+    "enhanced_retry_service",
+    "get_provider_circuit_breaker",
     "remaining",
+    "retry_payment_provider_call",
 ]
