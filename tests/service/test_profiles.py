@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from synccash.processes.registry import build_registry
 from synccash.rails.registry import RAILS
-from synccash.resilience.profiles import DATABASE, PAYMENT_PROVIDER, PROFILES
+from synccash.resilience.profiles import DATABASE, PAYMENT_PROVIDER
 from synccash.resilience.registry import Registry
 from synccash.settings.loader import SettingsError, load_settings
-from synccash.settings.profiles import overridden
 
 
 def registry(text: str) -> Registry:
-    return Registry(overridden(PROFILES, text, tuple(RAILS)))
+    return build_registry(load_settings({"SYNCCASH_PROFILES": text}).settings, lambda: 0.0)
 
 
 def test_the_default_profiles_have_the_required_values():
@@ -22,6 +22,8 @@ def test_the_default_profiles_have_the_required_values():
     assert asked_for == [(3, 2.0, 30.0), (2, 1.0, 10.0), (3, 0.5, 5.0)]
     opens = [(one.breaker.failures, one.breaker.open_s) for one in (provider, fraud)]
     assert opens == [(3, 30.0), (5, 60.0)]
+    slow = provider.breaker
+    assert (slow.slow_rate, slow.slow_s, slow.window, slow.min_calls) == (0.5, 4.0, 100, 10)
 
 
 def test_the_more_specific_setting_wins_in_any_order():
@@ -46,11 +48,12 @@ def test_every_kind_of_value_can_be_changed_and_rules_can_be_disabled():
     profile = registry(
         "payment_provider.retry.strategy=linear, payment_provider.retry.jitter=equal,"
         "payment_provider.breaker.failures=off, payment_provider.breaker.failure_rate=0.5,"
-        "payment_provider.breaker.mode=shadow, payment_provider.breaker.window=50"
+        "payment_provider.breaker.mode=shadow, payment_provider.breaker.window=50,"
+        "payment_provider.breaker.slow_rate=off"
     ).profile("hubtel")
     assert (profile.retry.strategy, profile.retry.jitter) == ("linear", "equal")
     assert (profile.breaker.failures, profile.breaker.failure_rate, profile.breaker.window) == (None, 0.5, 50)
-    assert profile.breaker.mode == "shadow"
+    assert (profile.breaker.mode, profile.breaker.slow_rate) == ("shadow", None)
     assert profile.retry.base == PAYMENT_PROVIDER.retry.base
 
 

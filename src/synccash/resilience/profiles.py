@@ -25,7 +25,7 @@ class Profile:
 
 PAYMENT_PROVIDER = Profile(
     retry=Retry(attempts=3, base=2.0, cap=30.0),
-    breaker=BreakerSettings(failures=3, open_s=30.0),
+    breaker=BreakerSettings(failures=3, open_s=30.0, slow_rate=0.5, slow_s=4.0, window=100, min_calls=10),
 )
 FRAUD_DETECTION = Profile(
     retry=Retry(attempts=2, base=1.0, cap=10.0),
