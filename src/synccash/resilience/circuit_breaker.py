@@ -45,6 +45,10 @@ def _warn_renamed(before: str, now: str) -> None:
     warnings.warn(message, DeprecationWarning, stacklevel=3)
 
 
+def _window_of(settings: BreakerSettings) -> tuple[bool, int, float | None]:
+    return settings.rated, settings.window, settings.window_s
+
+
 class CircuitBreaker:
     """The circuit breaker of one dependency. Shared by all its callers; not a value.
 
@@ -116,9 +120,7 @@ class CircuitBreaker:
         self.closed_permit = 1
         self.fast_successes = 0
         self.seconds = 0.0
-        self.fast_below_s = min(BOUNDS_S[0], settings.slow_s if settings.slow_rate is not None else inf)
-        self.window_step_at = 0.0 if settings.rated and settings.window_s is not None else inf
-        self.window_ignores_time = self.window_step_at == inf
+        self._apply_fast_limits(settings)
         self._state = _CLOSED
         self._generation = 1
         self._reason = ""
@@ -141,6 +143,27 @@ class CircuitBreaker:
 
     def __repr__(self) -> str:
         return f"<CircuitBreaker {self.name!r} {self.state.value}>"
+
+    def _apply_fast_limits(self, settings: BreakerSettings) -> None:
+        self.fast_below_s = min(BOUNDS_S[0], settings.slow_s if settings.slow_rate is not None else inf)
+        self.window_step_at = 0.0 if settings.rated and settings.window_s is not None else inf
+        self.window_ignores_time = self.window_step_at == inf
+
+    def reconfigure(self, settings: BreakerSettings) -> None:
+        """Replace the settings, from the next call on. State, counts and a running open time stay.
+
+        The window starts again if it changes its kind or size. An open breaker that becomes "disabled"
+        closes, and so does a half-open one of which fewer successful probes are required than it has.
+        """
+        with self.lock:
+            before, self.settings = self.settings, settings
+            self._apply_fast_limits(settings)
+            if _window_of(before) != _window_of(settings):
+                self._window, self._window_base = None, self._call_count()
+            recovered = self._state is _HALF_OPEN and self._probe_successes >= settings.probes
+            if recovered or (settings.mode == "disabled" and self._state in (_OPEN, _HALF_OPEN)):
+                self._change_state(_CLOSED, "recovered" if recovered else "disabled by its new settings")
+        self._deliver()
 
     @property
     def state(self) -> BreakerState:

@@ -71,6 +71,7 @@ class Policy:
         "_block_call": None,
         "_thread_call": None,
         "_parts": None,
+        "__weakref__": None,
         "name": "The name, for errors, logs and statistics.",
         **_FORMS,
     }
@@ -247,6 +248,12 @@ class Policy:
         In a thread the same without `async`. Raises TypeError there if the policy interrupts.
         """
         return Attempts(self._parts, self._block_call, self._thread_call)
+
+
+def replace_parts(policy: Policy, other: Policy) -> None:
+    """Let `policy` behave as `other` from the next call on. For the registry, when its profiles change."""
+    for slot in ("_parts", "_block_call", "_thread_call", *_FORMS):
+        object.__setattr__(policy, slot, getattr(other, slot))
 
 
 def _check_types(name: object, **given: object) -> None:

@@ -4,15 +4,12 @@
 >>> answer = await retry_payment_provider_call(provider_api_call, "MTN_MOMO", payment_data)
 """
 
-import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar, cast
 
 from synccash.resilience.circuit_breaker import CircuitBreaker
-from synccash.resilience.evidence import Evidence
-from synccash.resilience.policy import Policy
 from synccash.resilience.registry import Registry
-from synccash.resilience.verdict import Outcome, Verdict
+from synccash.resilience.verdict import classify_by_evidence
 
 D = TypeVar("D")
 T = TypeVar("T")
@@ -26,33 +23,12 @@ default_registry = Registry(default_operation=DEFAULT_OPERATION)
 Tests replace it with `synccash.resilience.testing.replaced_registry`.
 """
 
-_NOT_SENT_ERRORS = (ConnectionRefusedError, socket.gaierror)
-_RETRYABLE = frozenset({Evidence.NOT_SENT, Evidence.REFUSED_LATER, Evidence.AMBIGUOUS})
-
-
-def classify_by_evidence(result: object) -> Verdict:
-    """Classify a result or exception by its attribute `evidence`; an exception without one is AMBIGUOUS.
-
-    `retry_after` is read from the attribute of that name, in seconds.
-    """
-    evidence = getattr(result, "evidence", None)
-    if not isinstance(evidence, Evidence):
-        if not isinstance(result, BaseException):
-            return Verdict(Outcome.OK)
-        evidence = Evidence.NOT_SENT if isinstance(result, _NOT_SENT_ERRORS) else Evidence.AMBIGUOUS
-    if evidence not in _RETRYABLE:
-        return Verdict(Outcome.OK, evidence=evidence)
-    wait_s: Any = getattr(result, "retry_after", None)
-    retry_after = float(wait_s) if isinstance(wait_s, int | float) else None
-    return Verdict(Outcome.FAILED, retry=True, retry_after=retry_after, evidence=evidence)
-
 
 class EnhancedRetryService:
     """Calls providers under one policy each, with the breakers and budgets of a registry."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._policies: dict[tuple[str, bool], Policy] = {}
 
     async def retry_payment_provider_call(
         self, call: Callable[[D], Awaitable[T]], provider: str, data: D, *, idempotent: bool = False
@@ -63,35 +39,10 @@ class EnhancedRetryService:
         with a `reference`, by which the provider recognises the repeat. Raises the call's last exception, or
         CircuitOpenError.
         """
-        safe_to_repeat = idempotent or _has_reference(data)
-        return await self._policy(provider, idempotent=safe_to_repeat).call(call, data)
-
-    def _policy(self, provider: str, *, idempotent: bool) -> Policy:
-        registry = self._registry
-        breaker = registry.breaker(provider)
-        policy = self._policies.get((breaker.name, idempotent))
-        if policy is None or policy.breaker is not breaker:
-            self._drop_stale_policies()
-            profile = registry.profile(breaker.name)
-            policy = self._policies[breaker.name, idempotent] = Policy(
-                breaker.name,
-                retry=profile.retry,
-                breaker=breaker,
-                budget=registry.budget(breaker.name),
-                attempt_timeout=profile.attempt_timeout,
-                total_timeout=profile.total_timeout,
-                idempotent=idempotent,
-                classify=classify_by_evidence,
-                clock=registry.clock,
-                random=registry.random,
-            )
-        return policy
-
-    def _drop_stale_policies(self) -> None:
-        breakers = self._registry.breakers()
-        self._policies = {
-            key: policy for key, policy in self._policies.items() if breakers.get(key[0]) is policy.breaker
-        }
+        policy = self._registry.policy(
+            provider, classify=classify_by_evidence, idempotent=idempotent or _has_reference(data)
+        )
+        return await policy.call(call, data)
 
 
 def _has_reference(data: Any) -> bool:

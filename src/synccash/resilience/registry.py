@@ -1,16 +1,27 @@
-"""Registry of the circuit breakers and retry budgets of a process, created on first use by name."""
+"""Registry of the policies, circuit breakers and retry budgets of a process, created on first use by name."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from random import random as uniform
 from threading import RLock
+from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 from synccash.resilience.breaker_settings import BreakerState
 from synccash.resilience.budget import RetryBudget
 from synccash.resilience.circuit_breaker import CircuitBreaker
+from synccash.resilience.policy import Policy, replace_parts
 from synccash.resilience.profiles import PROFILES, Profile, profile_of
+from synccash.resilience.verdict import Classifier, classify_by_evidence
 
 _MAX_BREAKERS = 1_000
+
+
+class _PolicyKey(NamedTuple):
+    name: str
+    classify: Classifier | None
+    idempotent: bool
+    interrupt: bool
 
 
 class Registry:
@@ -33,8 +44,7 @@ class Registry:
         random: Callable[[], float] = uniform,
         most: int = _MAX_BREAKERS,
     ) -> None:
-        if "*" not in profiles:
-            raise ValueError('profiles needs "*", the profile of every other service')
+        self._profiles = _checked_profiles(profiles)
         if most < 1:
             raise ValueError("most must be at least 1")
         if default_operation is not None:
@@ -43,12 +53,14 @@ class Registry:
                 raise ValueError('default_operation must be a word without ":", such as "send", or None')
         self.clock = clock
         self.random = random
-        self._profiles = {name.strip().lower(): profile for name, profile in profiles.items()}
         self._default_operation = default_operation
         self._most = most
         self._lock = RLock()
         self._breakers: dict[str, CircuitBreaker] = {}
         self._budgets: dict[str, RetryBudget] = {}
+        # The first has every policy that anybody holds, the second keeps those that were used last alive.
+        self._policies: WeakValueDictionary[_PolicyKey, Policy] = WeakValueDictionary()
+        self._recent_policies: dict[_PolicyKey, Policy] = {}
         self._watchers: list[Callable[[CircuitBreaker], None]] = []
 
     def profile(self, name: str) -> Profile:
@@ -114,6 +126,63 @@ class Registry:
         """Return all budgets by name."""
         return dict(self._budgets)
 
+    def policy(
+        self,
+        name: str,
+        *,
+        classify: Classifier | None = None,
+        idempotent: bool = False,
+        interrupt: bool = True,
+    ) -> Policy:
+        """Return the policy of a name, with its profile, breaker and budget; creates it on first use.
+
+        Its settings follow `reload`. All policies of a name share breaker and budget. Without `classify`, the
+        profile's `Retry(on=…)` decides what is retried, else `classify_by_evidence`. Pass the same function
+        each time, because another one makes another policy. Raises ValueError as `breaker` and Policy do.
+        """
+        key = _PolicyKey(self._checked_name(name), classify, idempotent, interrupt)
+        with self._lock:
+            breaker = self.breaker(key.name)
+            policy = self._recent_policies.pop(key, None) or self._policies.get(key)
+            if policy is None or policy.breaker is not breaker:
+                built = _build_policy(self, key, self._profiles, breaker, self.budget(key.name))
+                if policy is None:
+                    policy = self._policies[key] = built
+                else:  # a full registry has dropped its former breaker
+                    replace_parts(policy, built)
+            self._recent_policies[key] = policy
+            if len(self._recent_policies) > self._most:
+                del self._recent_policies[next(iter(self._recent_policies))]
+            return policy
+
+    def policies(self) -> Sequence[Policy]:
+        """Return all policies that are in use: those used last, and those that anybody else holds."""
+        with self._lock:
+            return list(self._policies.values())
+
+    def reload(self, profiles: Mapping[str, Profile]) -> None:
+        """Replace all profiles. Policies and breakers that exist follow at their next call.
+
+        Breakers keep their state and counts (see `CircuitBreaker.reconfigure`). Raises ValueError, and
+        changes nothing, if a policy cannot have its new profile.
+        """
+        profiles = _checked_profiles(profiles)
+        with self._lock:
+            live = list(self._policies.items())
+            rebuilt = [
+                (policy, _build_policy(self, key, profiles, policy.breaker, policy.budget))
+                for key, policy in live
+            ]
+            self._profiles = profiles
+            for policy, other in rebuilt:
+                replace_parts(policy, other)
+            held = [policy.breaker for _, policy in live if policy.breaker is not None]
+            breakers = {id(one): one for one in (*self._breakers.values(), *held)}
+        for breaker in breakers.values():
+            # Without the lock, because listeners may run. A loop, because another thread may reload too.
+            while breaker.settings != (settings := profile_of(self._profiles, breaker.name).breaker):
+                breaker.reconfigure(settings)
+
     def watch(self, watcher: Callable[[CircuitBreaker], None]) -> None:
         """Call `watcher(breaker)` for each existing breaker, and for each new one."""
         with self._lock:
@@ -138,3 +207,33 @@ class Registry:
             self.__dict__ = before
 
         return end
+
+
+def _build_policy(
+    registry: Registry,
+    key: _PolicyKey,
+    profiles: Mapping[str, Profile],
+    breaker: CircuitBreaker | None,
+    budget: RetryBudget,
+) -> Policy:
+    profile = profile_of(profiles, key.name)
+    is_judged = key.classify is not None or profile.retry.on is not None
+    return Policy(
+        key.name,
+        retry=profile.retry,
+        breaker=breaker,
+        budget=budget,
+        attempt_timeout=profile.attempt_timeout,
+        total_timeout=profile.total_timeout,
+        interrupt=key.interrupt,
+        idempotent=key.idempotent,
+        classify=key.classify if is_judged else classify_by_evidence,
+        clock=registry.clock,
+        random=registry.random,
+    )
+
+
+def _checked_profiles(profiles: Mapping[str, Profile]) -> Mapping[str, Profile]:
+    if "*" not in profiles:
+        raise ValueError('profiles needs "*", the profile of every other service')
+    return {name.strip().lower(): profile for name, profile in profiles.items()}

@@ -1,5 +1,6 @@
 """Verdict: the classification of one result, for the circuit breaker and for the retry decision."""
 
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -42,3 +43,23 @@ class Verdict:
 
 Classifier = Callable[[Any], Verdict]
 """Judges a result or an exception; it must return a Verdict for every value."""
+
+_NOT_SENT_ERRORS = (ConnectionRefusedError, socket.gaierror)
+_RETRYABLE = frozenset({Evidence.NOT_SENT, Evidence.REFUSED_LATER, Evidence.AMBIGUOUS})
+
+
+def classify_by_evidence(result: object) -> Verdict:
+    """Classify a result or exception by its attribute `evidence`; an exception without one is AMBIGUOUS.
+
+    `retry_after` is read from the attribute of that name, in seconds.
+    """
+    evidence = getattr(result, "evidence", None)
+    if not isinstance(evidence, Evidence):
+        if not isinstance(result, BaseException):
+            return Verdict(Outcome.OK)
+        evidence = Evidence.NOT_SENT if isinstance(result, _NOT_SENT_ERRORS) else Evidence.AMBIGUOUS
+    if evidence not in _RETRYABLE:
+        return Verdict(Outcome.OK, evidence=evidence)
+    wait_s: Any = getattr(result, "retry_after", None)
+    retry_after = float(wait_s) if isinstance(wait_s, int | float) else None
+    return Verdict(Outcome.FAILED, retry=True, retry_after=retry_after, evidence=evidence)

@@ -63,7 +63,7 @@ class RetryDecider:
         "_breaker",
         "_budget",
         "_clock",
-        "_fair_s",
+        "_first_limit_s",
         "_gated",
         "_name",
         "_random",
@@ -95,9 +95,7 @@ class RetryDecider:
         self.classify = classify
         self._clock = clock
         self._random = random
-        # An attempt that had at least this much time had a fair chance, whatever the caller's deadline.
-        slow_s = inf if breaker is None else breaker.settings.slow_s
-        self._fair_s = slow_s if first_limit_s is None else min(slow_s, first_limit_s / 2)
+        self._first_limit_s = first_limit_s
 
     def after_error(
         self,
@@ -197,7 +195,11 @@ class RetryDecider:
         """True if an attempt had enough time to say something about the dependency: `slow_s` of the breaker
         or half of the policy's own limit. A caller's deadline may leave less.
         """
-        return deadline_at is None or deadline_at - attempt_start >= self._fair_s
+        if deadline_at is None:
+            return True
+        slow_s = inf if self._breaker is None else self._breaker.settings.slow_s
+        fair_s = slow_s if self._first_limit_s is None else min(slow_s, self._first_limit_s / 2)
+        return deadline_at - attempt_start >= fair_s
 
     def _release(self, permit: int) -> None:
         if self._breaker is not None:
