@@ -18,6 +18,7 @@ MODULES = {
     ),
     "synccash.resilience.http": ("HttpClassifier",),
     "synccash.resilience.registry": ("Registry",),
+    "synccash.resilience.events": None,
     "synccash.resilience.profiles": ("PROFILES", "Profile"),
     "synccash.resilience.testing": None,
     "synccash.resilience.conformance": ("BreakerConformance", "BreakerUnderTest"),

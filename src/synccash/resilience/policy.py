@@ -22,6 +22,7 @@ from synccash.resilience.attempts import Attempts, build_block_call, build_threa
 from synccash.resilience.budget import UNLIMITED, Budget, RetryBudget
 from synccash.resilience.bulkhead import Bulkhead, LiveBulkhead
 from synccash.resilience.circuit_breaker import BreakerSettings, CircuitBreaker
+from synccash.resilience.events import EventHook, checked_hook
 from synccash.resilience.rate import Rate, RateGate
 from synccash.resilience.retry import Retry
 from synccash.resilience.verdict import Classifier
@@ -62,6 +63,9 @@ class Policy:
     `synccash.resilience.deadline.remaining()`. `rate`: every attempt waits for its turn. `breaker`, `budget`
     and `rate`: settings create a part that only this policy uses; a live part is shared. `gated=False`: the
     breaker counts calls but never refuses them. `budget=None`: no budget limits the number of retries.
+
+    `on_event(event)` is called for each event of `synccash.resilience.events`: retries, failures, refusals,
+    time-outs, and transitions of a breaker that only this policy uses (a shared one has `listen`).
 
     Calls of one policy may run in one event loop and, with `call_sync`, in any number of threads. Raises
     ValueError or TypeError for invalid arguments.
@@ -104,6 +108,7 @@ class Policy:
         gated: bool = True,
         idempotent: bool = False,
         classify: Classifier | None = None,
+        on_event: EventHook | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         sleep_sync: Callable[[float], None] = time.sleep,
@@ -124,12 +129,15 @@ class Policy:
             raise ValueError(
                 f"{name}: classify=… decides what is retryable, so Retry takes no on=… beside it"
             )
+        checked_hook(on_event)
         require_number(attempt_timeout=attempt_timeout, total_timeout=total_timeout)
         for limit in (attempt_timeout, total_timeout):
             if limit is not None and limit <= 0:
                 raise ValueError(f"{name}: a time-out must be above 0 seconds, or None")
         if isinstance(breaker, BreakerSettings):
             breaker = CircuitBreaker(name, breaker, clock=clock, random=random)
+            if on_event is not None:
+                breaker.listen(on_event)
         object.__setattr__(self, "name", name)
         budget = (
             budget if isinstance(budget, RetryBudget) else RetryBudget(name, budget or UNLIMITED, clock=clock)
@@ -148,6 +156,7 @@ class Policy:
             clock=clock,
             random=random,
             first_limit_s=first_limit_s,
+            on_event=on_event,
         )
         slots = LiveBulkhead(name, bulkhead) if bulkhead else None
         gate = RateGate(name, rate, clock=clock) if isinstance(rate, Rate) else rate
@@ -172,6 +181,7 @@ class Policy:
                 if interrupt and first_limit_s is not None
                 else None
             ),
+            on_event=on_event,
             start=start,
             start_sync=start_sync,
         )

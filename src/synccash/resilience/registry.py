@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 from synccash.resilience.breaker_settings import BreakerState
 from synccash.resilience.budget import RetryBudget
 from synccash.resilience.circuit_breaker import CircuitBreaker
+from synccash.resilience.events import Event, EventHook, checked_hook
 from synccash.resilience.policy import Policy, replace_parts
 from synccash.resilience.profiles import PROFILES, Profile, profile_of
 from synccash.resilience.verdict import Classifier, classify_by_evidence
@@ -43,6 +44,7 @@ class Registry:
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = uniform,
         most: int = _MAX_BREAKERS,
+        on_event: EventHook | None = None,
     ) -> None:
         self._profiles = _checked_profiles(profiles)
         if most < 1:
@@ -54,6 +56,7 @@ class Registry:
         self.clock = clock
         self.random = random
         self._default_operation = default_operation
+        self._on_event = checked_hook(on_event)
         self._most = most
         self._lock = RLock()
         self._breakers: dict[str, CircuitBreaker] = {}
@@ -62,6 +65,19 @@ class Registry:
         self._policies: WeakValueDictionary[_PolicyKey, Policy] = WeakValueDictionary()
         self._recent_policies: dict[_PolicyKey, Policy] = {}
         self._watchers: list[Callable[[CircuitBreaker], None]] = []
+
+    @property
+    def on_event(self) -> EventHook | None:
+        """The hook for the events of all breakers and policies of the registry; may be replaced."""
+        return self._on_event
+
+    @on_event.setter
+    def on_event(self, hook: EventHook | None) -> None:
+        self._on_event = checked_hook(hook)
+
+    def _forward_event(self, event: Event) -> None:
+        if self._on_event is not None:
+            self._on_event(event)
 
     def profile(self, name: str) -> Profile:
         """Return the profile of a breaker's name."""
@@ -92,6 +108,7 @@ class Registry:
                 settings = self.profile(name).breaker
                 breaker = CircuitBreaker(name, settings, clock=self.clock, random=self.random)
                 self._breakers[name] = breaker
+                breaker.listen(self._forward_event)
                 for watcher in self._watchers:
                     watcher(breaker)
             else:
@@ -145,7 +162,7 @@ class Registry:
             breaker = self.breaker(key.name)
             policy = self._recent_policies.pop(key, None) or self._policies.get(key)
             if policy is None or policy.breaker is not breaker:
-                built = _build_policy(self, key, self._profiles, breaker, self.budget(key.name))
+                built = self._build_policy(key, self._profiles, breaker, self.budget(key.name))
                 if policy is None:
                     policy = self._policies[key] = built
                 else:  # a full registry has dropped its former breaker
@@ -170,7 +187,7 @@ class Registry:
         with self._lock:
             live = list(self._policies.items())
             rebuilt = [
-                (policy, _build_policy(self, key, profiles, policy.breaker, policy.budget))
+                (policy, self._build_policy(key, profiles, policy.breaker, policy.budget))
                 for key, policy in live
             ]
             self._profiles = profiles
@@ -182,6 +199,30 @@ class Registry:
             # Without the lock, because listeners may run. A loop, because another thread may reload too.
             while breaker.settings != (settings := profile_of(self._profiles, breaker.name).breaker):
                 breaker.reconfigure(settings)
+
+    def _build_policy(
+        self,
+        key: _PolicyKey,
+        profiles: Mapping[str, Profile],
+        breaker: CircuitBreaker | None,
+        budget: RetryBudget,
+    ) -> Policy:
+        profile = profile_of(profiles, key.name)
+        is_judged = key.classify is not None or profile.retry.on is not None
+        return Policy(
+            key.name,
+            retry=profile.retry,
+            breaker=breaker,
+            budget=budget,
+            attempt_timeout=profile.attempt_timeout,
+            total_timeout=profile.total_timeout,
+            interrupt=key.interrupt,
+            idempotent=key.idempotent,
+            classify=key.classify if is_judged else classify_by_evidence,
+            on_event=self._forward_event,
+            clock=self.clock,
+            random=self.random,
+        )
 
     def watch(self, watcher: Callable[[CircuitBreaker], None]) -> None:
         """Call `watcher(breaker)` for each existing breaker, and for each new one."""
@@ -207,30 +248,6 @@ class Registry:
             self.__dict__ = before
 
         return end
-
-
-def _build_policy(
-    registry: Registry,
-    key: _PolicyKey,
-    profiles: Mapping[str, Profile],
-    breaker: CircuitBreaker | None,
-    budget: RetryBudget,
-) -> Policy:
-    profile = profile_of(profiles, key.name)
-    is_judged = key.classify is not None or profile.retry.on is not None
-    return Policy(
-        key.name,
-        retry=profile.retry,
-        breaker=breaker,
-        budget=budget,
-        attempt_timeout=profile.attempt_timeout,
-        total_timeout=profile.total_timeout,
-        interrupt=key.interrupt,
-        idempotent=key.idempotent,
-        classify=key.classify if is_judged else classify_by_evidence,
-        clock=registry.clock,
-        random=registry.random,
-    )
 
 
 def _checked_profiles(profiles: Mapping[str, Profile]) -> Mapping[str, Profile]:

@@ -12,6 +12,17 @@ from synccash.resilience._core.misuse import explain, is_misuse
 from synccash.resilience.budget import RetryBudget
 from synccash.resilience.circuit_breaker import CircuitBreaker
 from synccash.resilience.errors import BulkheadFullError, CircuitOpenError, RateExceededError
+from synccash.resilience.events import (
+    AttemptTimedOut,
+    BulkheadFull,
+    CallFailed,
+    CallRecovered,
+    Event,
+    EventHook,
+    RateExceeded,
+    RetryScheduled,
+    emit,
+)
 from synccash.resilience.evidence import Evidence
 from synccash.resilience.retry import Retry, matches
 from synccash.resilience.verdict import Classifier, Outcome, Verdict
@@ -66,6 +77,7 @@ class RetryDecider:
         "_first_limit_s",
         "_gated",
         "_name",
+        "_on_event",
         "_random",
         "classify",
         "idempotent",
@@ -85,8 +97,10 @@ class RetryDecider:
         clock: Callable[[], float],
         random: Callable[[], float],
         first_limit_s: float | None,
+        on_event: EventHook | None,
     ) -> None:
         self._name = name
+        self._on_event = on_event
         self.retry = retry
         self._breaker = breaker
         self._gated = gated
@@ -121,6 +135,8 @@ class RetryDecider:
         if timed_out and verdict.outcome is Outcome.FAILED and not self._was_fair(attempt_start, deadline_at):
             verdict = replace(verdict, outcome=Outcome.IGNORED)
         self._record_in_breaker(verdict, permit, now - attempt_start, error, slow=timed_out)
+        if self._on_event is not None:
+            self._emit_cause(self._on_event, error, progress.attempts, now - attempt_start)
         return self._next(progress, verdict, error, now, deadline_at, timed_out=timed_out)
 
     def after_result(
@@ -150,7 +166,10 @@ class RetryDecider:
         attempts = 1 if progress is None else progress.attempts
         self._budget.count_success(attempts)
         if progress is not None and attempts > 1:
-            log_events.log_success(self._name, attempts, now - progress.call_start)
+            seconds = now - progress.call_start
+            log_events.log_success(self._name, attempts, seconds)
+            if self._on_event is not None:
+                emit(self._on_event, CallRecovered(name=self._name, attempts=attempts, seconds=seconds))
         return None
 
     def starts_next(self, progress: CallProgress, now: float, deadline_at: float | None) -> bool:
@@ -188,8 +207,27 @@ class RetryDecider:
             self._record_end(progress, error, reason, now)
             return None
         log_events.log_retry(self._name, progress.attempts, error, wait_s)
+        if self._on_event is not None:
+            kind, attempt = _error_type(error), progress.attempts
+            emit(self._on_event, RetryScheduled(name=self._name, attempt=attempt, error=kind, wait_s=wait_s))
         progress.wait_s, progress.last_error = wait_s, error
         return progress
+
+    def _emit_cause(self, hook: EventHook, error: Exception, attempt: int, seconds: float) -> None:
+        if isinstance(error, BulkheadFullError):
+            event: Event = BulkheadFull(
+                name=self._name, attempt=attempt, limit=error.limit, queue=error.queue
+            )
+        elif isinstance(error, RateExceededError):
+            event = RateExceeded(
+                name=self._name, attempt=attempt, retry_after=error.retry_after, queue=error.queue
+            )
+        elif isinstance(error, TimeoutError):
+            kind = type(error).__name__
+            event = AttemptTimedOut(name=self._name, attempt=attempt, error=kind, seconds=seconds)
+        else:
+            return
+        emit(hook, event)
 
     def _was_fair(self, attempt_start: float, deadline_at: float | None) -> bool:
         """True if an attempt had enough time to say something about the dependency: `slow_s` of the breaker
@@ -302,6 +340,16 @@ class RetryDecider:
         if self.retry is not None:
             log_end = log_events.log_exhausted if retryable else log_events.log_failure
             log_end(self._name, attempts, seconds, error, reason)
+        if self._on_event is not None:
+            event = CallFailed(
+                name=self._name,
+                attempts=attempts,
+                seconds=seconds,
+                error=_error_type(error),
+                reason=reason,
+                retryable=retryable,
+            )
+            emit(self._on_event, event)
         if error is not None and (attempts > 1 or reason not in (_NOT_TO_BE_REPEATED, _MISUSE)):
             plural = "attempt" if attempts == 1 else "attempts"
             prefix = f"{self._name}: gave up after"
@@ -311,3 +359,7 @@ class RetryDecider:
                     # Code may raise the same exception object in every call, which would collect old notes.
                     notes[:] = [note for note in notes if not note.startswith(prefix)]
                 error.add_note(f"{prefix} {attempts} {plural} in {seconds:.2f} s: {reason}")
+
+
+def _error_type(error: Exception | None) -> str | None:
+    return None if error is None else type(error).__name__

@@ -10,7 +10,8 @@ from synccash.resilience._core.retry_decision import RetryDecider
 from synccash.resilience.budget import RetryBudget
 from synccash.resilience.bulkhead import LiveBulkhead
 from synccash.resilience.circuit_breaker import CircuitBreaker
-from synccash.resilience.errors import DeadlineExceededError
+from synccash.resilience.errors import CircuitOpenError, DeadlineExceededError
+from synccash.resilience.events import CallRefused, DeadlinePassed, EventHook, emit
 from synccash.resilience.rate import RateGate
 
 Start = Callable[[float, float | None], Awaitable[None]]
@@ -46,6 +47,7 @@ class PolicyParts:
     sleep: Callable[[float], Awaitable[None]]
     sleep_sync: Callable[[float], None]
     timer: AttemptTimer | None
+    on_event: EventHook | None
     start: Start | None = None
     start_sync: Callable[[float, float | None], None] | None = None
     sleeps_always: bool = False
@@ -61,7 +63,13 @@ class PolicyParts:
         breaker = self.breaker
         if breaker is None:
             return 0
-        return breaker.closed_permit or (breaker.acquire() if self.gated else 0)
+        try:
+            return breaker.closed_permit or (breaker.acquire() if self.gated else 0)
+        except CircuitOpenError as error:
+            if self.on_event is not None:
+                reason, retry_after = error.reason, error.retry_after
+                emit(self.on_event, CallRefused(name=self.name, reason=reason, retry_after=retry_after))
+            raise
 
     def nest(
         self, outer: DeadlineCell, now: float, own_at: float | None
@@ -76,6 +84,8 @@ class PolicyParts:
         if at is None or (own_at is not None and own_at <= at):
             return live, own_at
         if at <= now:
+            if self.on_event is not None:
+                emit(self.on_event, DeadlinePassed(name=self.name))
             raise DeadlineExceededError(self.name, 0)
         return live, at
 
