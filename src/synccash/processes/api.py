@@ -39,7 +39,6 @@ from synccash.observability.cluster_breakers import ClusterBreakers
 from synccash.observability.health import ServiceHealth
 from synccash.observability.loop_watch import LoopWatch
 from synccash.observability.metrics import (
-    BreakerCollector,
     FloatCollector,
     IdempotencyCollector,
     InquiryCollector,
@@ -47,10 +46,10 @@ from synccash.observability.metrics import (
     LimiterCollector,
     LoopCollector,
     PeersCollector,
-    RetryCollector,
     SignInCollector,
     WaitingCollector,
 )
+from synccash.observability.prometheus import BreakerCollector, RetryCollector
 from synccash.observability.undelivered import UndeliveredWatch
 from synccash.payments.access import Credential
 from synccash.payments.balance import read_fees

@@ -27,6 +27,7 @@ __all__ = [
     "RateExceeded",
     "RetryScheduled",
     "Transition",
+    "event_kind",
 ]
 
 
@@ -123,8 +124,26 @@ Event = (
 )
 """Everything that a hook may be given. `Transition`: a breaker changed its state."""
 
+_KINDS: dict[type[Event], str] = {
+    RetryScheduled: "retry_scheduled",
+    CallRecovered: "call_recovered",
+    CallFailed: "call_failed",
+    CallRefused: "call_refused",
+    DeadlinePassed: "deadline_passed",
+    AttemptTimedOut: "attempt_timed_out",
+    BulkheadFull: "bulkhead_full",
+    RateExceeded: "rate_exceeded",
+}
+
 EventHook = Callable[[Event], None]
 """Called in the thread of the call, without a lock. It must not block, because it delays the call."""
+
+
+def event_kind(event: Event) -> str:
+    """Return the name of an event for metrics and traces: `retry_scheduled`, or `breaker_open` and so on."""
+    if isinstance(event, Transition):
+        return f"breaker_{event.after.value}"
+    return _KINDS[type(event)]
 
 
 def emit(hook: EventHook, event: Event) -> None:

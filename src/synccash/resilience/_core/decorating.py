@@ -34,20 +34,22 @@ def decorate(policy: _Policy, fn: Callable[P, R], *, interrupts: bool) -> Callab
     if _is_kind(inspect.isgeneratorfunction, fn) or _is_kind(inspect.isasyncgenfunction, fn):
         raise TypeError(f"{policy.name}: a generator can't be tried again once it has yielded")
     if _is_kind(inspect.iscoroutinefunction, fn):
+        call = policy.call
         coroutine_function = cast(Callable[P, Awaitable[Any]], fn)
 
         @functools.wraps(fn)
         async def async_wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
-            # Read at each call, because a registry replaces it when its profiles change.
-            return await policy.call(coroutine_function, *args, **kwargs)
+            return await call(coroutine_function, *args, **kwargs)
 
         return cast(Callable[P, R], async_wrapper)
     if interrupts:
         raise TypeError(f"{policy.name}: {NO_INTERRUPT}")
 
+    call_sync = policy.call_sync
+
     @functools.wraps(fn)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        return policy.call_sync(fn, *args, **kwargs)
+        return call_sync(fn, *args, **kwargs)
 
     return wrapper
 
