@@ -1,10 +1,10 @@
 """Registry of the policies, circuit breakers and retry budgets of a process, created on first use by name."""
 
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import random as uniform
 from threading import RLock
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 from synccash.resilience._core.decorating import decorate
@@ -37,9 +37,7 @@ class _Forward:
         self._policy = policy
         self.name = policy.name
 
-    def call(
-        self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, R]:
+    def call(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
         return self._policy.call(fn, *args, **kwargs)
 
     def call_sync(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
