@@ -77,7 +77,8 @@ def read_json(raw: bytes, *, values_max: int | None = None) -> Any:
         raise NotJsonError(f"the body is not UTF-8 (byte {error.start})") from error
     if text.startswith("\ufeff"):
         raise NotJsonError("the body begins with a byte order mark: leave it out (RFC 8259, 8.1)")
-    number, members = _number, _object_members
+    number: Callable[[str], object] = _number
+    members: Callable[[list[tuple[str, Any]]], object] = _object_members
     if values_max is not None:
         number = _limited(_number, values_max, "numbers")
         members = _limited(_object_members, values_max, "objects")
