@@ -84,7 +84,7 @@ async def test_the_retention_needs_its_setting_and_erases_what_is_older(command,
     await execute(
         database_url,
         "UPDATE payments SET status = 'failed', due_at = NULL, lease_until = NULL,"
-        " created_at = now() - interval '31 days'",
+        " created_at = now() - interval '31 days', updated_at = now() - interval '8 days'",
     )
     code, printed, _ = await asyncio.to_thread(
         command, "retention", "--json", environment={"SYNCCASH_RETENTION_DAYS": "30"}
