@@ -3,7 +3,12 @@
 import pytest
 
 from synccash.api.problem import of_engine
-from synccash.payments.approval import AlreadyWaitingError, SecondOperatorError
+from synccash.payments.approval import (
+    AlreadyWaitingError,
+    ExecutionEndedError,
+    OperatorNeededError,
+    SecondOperatorError,
+)
 from synccash.payments.errors import (
     EndpointLimitError,
     InsufficientBalanceError,
@@ -30,6 +35,7 @@ GROUPS = {PaymentError, RequestError, RetryLaterError, OperatorRequiredError}
 ERRORS = [
     AlreadyWaitingError("apr_1"),
     EndpointLimitError(),
+    ExecutionEndedError("apr_1"),
     InsufficientBalanceError(available=1, needed=2),
     KeyInProgressError(1.0),
     KeyReusedError("key"),
@@ -37,6 +43,7 @@ ERRORS = [
     NoRailForModeError(livemode=True),
     NothingDoneError("PostgreSQL was lost"),
     ObjectNotFoundError("payment", "pay_1"),
+    OperatorNeededError("an admin key may not do this"),
     OrderUnreadableError("pay_1"),
     OtpTriesExceededError(5),
     PaymentInFlightError("pay_1"),

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from synccash.payments.document import moment
-from synccash.payments.errors import RequestError
+from synccash.payments.errors import RequestError, StateConflictError
 
 
 class ApprovalStatus(StrEnum):
@@ -97,7 +97,7 @@ class OperatorNeededError(RequestError):
     """Only an operator who has signed in may do this, and the caller is an admin key; the text says why."""
 
 
-class ExecutionEndedError(RequestError):
+class ExecutionEndedError(StateConflictError):
     """This execution of an approved action is no longer the valid one; its change was rolled back."""
 
     def __init__(self, approval_id: str) -> None:

@@ -175,9 +175,9 @@ class FourEyes:
         )
         try:
             document = await self.rules[action.name].run(action, by)
-        except ExecutionEndedError as error:
+        except ExecutionEndedError:
             # Nothing was changed: whoever took it over, or declined it, decides how it ends.
-            raise StateConflictError(str(error)) from error
+            raise
         except (RequestError, OperatorRequiredError) as error:
             # It can never be executed as it was approved; an error of PostgreSQL leaves it approved instead.
             await self.store.finish(execution, ApprovalStatus.FAILED, str(error))
