@@ -14,6 +14,7 @@ from synccash.stores.encryption import (
     is_sealed,
     required_encryption,
 )
+from synccash.stores.postgres.sealing import open_fingerprint, seal_fingerprint
 
 places = st.text(max_size=40)
 
@@ -117,3 +118,13 @@ def test_both_settings_belong_together_and_the_service_requires_them():
     environment = {"SYNCCASH_ENCRYPTION_KEYS": keys, "SYNCCASH_LOOKUP_KEY": lookup_key}
     made = required_encryption(load_settings(environment).settings)
     assert made.open("a", ENCRYPTION.seal("a", b"text")) == b"text"
+
+
+@pytest.mark.parametrize("length", [32, 33])
+def test_a_fingerprint_that_begins_as_a_sealed_value_is_read(length: int):
+    fingerprint = ENCRYPTION.seal("", b"")[:1] + bytes(length - 1)
+    assert is_sealed(fingerprint)
+    for one in (ENCRYPTION, None):
+        assert open_fingerprint(one, "pay_1", fingerprint) == fingerprint
+    sealed = seal_fingerprint(ENCRYPTION, "pay_1", fingerprint)
+    assert open_fingerprint(ENCRYPTION, "pay_1", sealed) == fingerprint

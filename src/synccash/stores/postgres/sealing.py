@@ -6,6 +6,7 @@ written as they are; rows from before the encryption are read as they are in any
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Protocol
 
 import msgspec
@@ -152,6 +153,10 @@ def open_entry(encryption: Encryption | None, order_id: str, kind: str, row: Any
     return _decode(either(encryption, f"timeline:{order_id}:{kind}", row["data"], row["sealed"]))
 
 
+_FINGERPRINT_MAX = 1 + sha256().digest_size
+"""A version byte and a SHA-256; that of a surplus refund has no version byte."""
+
+
 def seal_fingerprint(encryption: Encryption | None, order_id: str, fingerprint: bytes) -> bytes:
     """Return what the column holds: a plain fingerprint would confirm a guessed request."""
     return fingerprint if encryption is None else encryption.seal(f"fingerprint:{order_id}", fingerprint)
@@ -159,7 +164,8 @@ def seal_fingerprint(encryption: Encryption | None, order_id: str, fingerprint: 
 
 def open_fingerprint(encryption: Encryption | None, order_id: str, stored: bytes) -> bytes:
     """Return the fingerprint of a claim. Raises DecryptionError."""
-    if not is_sealed(stored):
+    # A digest that begins by chance as a sealed value does is too short to be one: sealing adds 30 bytes.
+    if len(stored) <= _FINGERPRINT_MAX or not is_sealed(stored):
         return stored
     return open_value(encryption, f"fingerprint:{order_id}", stored)
 
