@@ -217,6 +217,30 @@ def test_a_loop_that_was_closed_with_a_waiting_call_blocks_nobody():
     left.get_coro().close()
 
 
+async def test_a_waiting_call_may_be_closed_while_its_thread_holds_the_lock():
+    """As the garbage collector does it, which may run at any allocation."""
+    abandoned = []
+
+    def clock():
+        while abandoned:
+            abandoned.pop().close()
+        return 0.0
+
+    gate = RateGate("rates", Rate("1/s"), clock=clock)
+    await gate.acquire()
+
+    async def never(seconds):
+        await asyncio.get_running_loop().create_future()
+
+    calls = [gate.acquire(sleep=never) for _ in range(2)]
+    for call in calls:
+        call.send(None)
+    abandoned += calls
+    with pytest.raises(RateExceededError):
+        gate.acquire_sync(0.5)
+    assert gate.waiting == 0
+
+
 class Store:
     """Turns counted for several gates; it can be away."""
 

@@ -133,7 +133,8 @@ class RateGate:
         self._shared = shared
         self._clock = clock
         self._full_at = -inf
-        self._lock = threading.Lock()
+        # An RLock: the garbage collector may close a waiting coroutine while this thread holds it.
+        self._lock = threading.RLock()
         self._waiting: deque[_Waiter] = deque()
 
     def __repr__(self) -> str:
