@@ -218,6 +218,36 @@ async def test_a_malformed_response_is_ambiguous(client):
     assert (verdict.outcome, verdict.evidence) == (Outcome.FAILED, Evidence.AMBIGUOUS)
 
 
+# An exception of urllib that is raised again leaves its socket to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        (answer(404), "closed"),
+        (answer(425), "closed"),
+        (answer(429), "open"),
+        (answer(503), "open"),
+        (b"HTTP/1.1 what\r\n\r\n", "open"),
+    ],
+    ids=["404", "425", "429", "503", "malformed"],
+)
+async def test_without_a_classifier_a_breaker_reads_the_exceptions_of_clients_alike(client, said, state):
+    async def speak(line: Any) -> None:
+        await line.say(said)
+
+    async def call(url: str) -> Any:
+        outcome = await client.call("POST", url)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    policy = Policy("rates", breaker=BreakerSettings(failures=1))
+    async with raw_server(speak) as server:
+        assert isinstance(await outcome_of(policy.call(call, server.url)), Exception)
+    assert policy.breaker is not None
+    assert policy.breaker.state.value == state
+
+
 async def test_a_request_that_was_redirected_has_been_sent(client, closed_port):
     location = f"Location: http://127.0.0.1:{closed_port}/"
     async with raw_server(answering(303, b"", location)) as server:

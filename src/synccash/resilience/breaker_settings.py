@@ -33,7 +33,7 @@ class BreakerSettings:
 
     `count`: the exceptions that are failures of the dependency, as classes or as a function; a policy
     ignores the others. None: all but bugs of the caller's own code (TypeError, KeyError and the like), which
-    are ignored, and answers with an HTTP status of 4xx, which are successes (408, 425 and 429 are failures).
+    are ignored, and answers with an HTTP status of 4xx, which are successes (408 and 429 are failures).
     If the policy has `classify`, an exception is a failure if both say so; `count=None` leaves it to
     `classify`.
 

@@ -17,6 +17,7 @@ from socket import gaierror
 from types import FrameType
 from typing import Any
 
+from synccash.resilience._core.http_responses import response_in, status_of
 from synccash.resilience.evidence import Evidence
 from synccash.resilience.verdict import Outcome, Verdict
 
@@ -131,19 +132,19 @@ class HttpClassifier:
         """Return the verdict for what a call returned or raised."""
         if isinstance(result, BaseException):
             return self._classify_exception(result)
-        status = _status(result)
+        status = status_of(result) if hasattr(result, "headers") else None
         return Verdict(Outcome.OK) if status is None else self._classify_response(status, result)
 
     def _classify_exception(self, error: BaseException) -> Verdict:
+        redirected = _was_redirected(error)
         if type(error).__name__ == "URLError":  # urllib wraps what the connection raised, or has a text
             reason = getattr(error, "reason", None)
             if not isinstance(reason, OSError):
                 return _OWN_ERROR
-            error = reason.with_traceback(error.__traceback__)
+            error = reason
         kinds = _kinds(error)
         if kinds & _CALLER_ERRORS:
             return _OWN_ERROR
-        redirected = _was_redirected(error)
         sent = redirected and not self._may_repeat(self.method)
         if not sent and kinds & _POOL_ERRORS:
             return Verdict(Outcome.IGNORED, retry=True, evidence=Evidence.NOT_SENT)
@@ -151,10 +152,8 @@ class HttpClassifier:
             return Verdict(Outcome.FAILED, evidence=Evidence.NOT_SENT)
         if not sent and (kinds & _CONNECT_ERRORS or isinstance(error, ConnectionRefusedError | gaierror)):
             return Verdict(Outcome.FAILED, retry=True, evidence=Evidence.NOT_SENT)
-        # httpx and requests attach the response; the aiohttp exception has its status, headers and method.
-        response = getattr(error, "response", None)
-        response = error if response is None else response
-        status = None if _is_malformed(error) else _status(response)
+        response = response_in(error)
+        status = status_of(response)
         if status is not None:
             # An exception for a redirect: there were too many, or it had no target.
             return _OWN_ERROR if status < _FIRST_ERROR else self._classify_response(status, response)
@@ -181,15 +180,6 @@ class HttpClassifier:
 
     def _may_repeat(self, method: str | None) -> bool:
         return method is not None and method.upper() in self.idempotent_methods
-
-
-def _status(response: object) -> int | None:
-    """Return the status of a response of httpx, requests (`status_code`), aiohttp or urllib (`status`)."""
-    for name in ("status_code", "status"):
-        status = getattr(response, name, None)
-        if isinstance(status, int) and 100 <= status <= 599 and hasattr(response, "headers"):
-            return status
-    return None
 
 
 def _first_method(response: Any) -> str | None:
@@ -229,11 +219,6 @@ def _urllib3_errors(error: BaseException) -> Iterator[BaseException]:
             reason = getattr(argument, "reason", None)
             if isinstance(reason, BaseException):
                 yield reason
-
-
-def _is_malformed(error: BaseException) -> bool:
-    """True if the response could not be parsed: aiohttp then reports the status 400 of its own."""
-    return "aiohttp.HttpProcessingError" in _kinds(error.__cause__) if error.__cause__ else False
 
 
 def _is_network_error(error: BaseException, kinds: set[str]) -> bool:
@@ -309,7 +294,7 @@ def _timestamp(text: str | None) -> float | None:
 
 
 def _header(response: Any, name: str) -> str | None:
-    headers = response.headers
+    headers = getattr(response, "headers", None)
     if headers is None:  # aiohttp: an exception without a response's headers
         return None
     value = headers.get(name)

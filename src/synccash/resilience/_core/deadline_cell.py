@@ -1,6 +1,6 @@
 """The deadline in force, as a cell in a context variable that ends together with the call that set it.
 
-A task or thread that a call starts gets a copy of the context, which nobody can change later. The cell in it
+A task or thread that a call starts gets a copy of the context, which cannot be changed later. The cell in it
 is shared, so the end of the call is visible there too: a cell that has ended defers to the one outside of it.
 """
 
