@@ -77,7 +77,7 @@ async def grant_credit(
 
 
 async def unconfirmed_credit(database: Database, account: BalanceAccount) -> UnconfirmedCredit:
-    """Returns the credit that a migration granted and nobody has confirmed. Raises StateConflictError."""
+    """Returns the credit that a migration granted and that is not confirmed. Raises StateConflictError."""
     for one in await PostgresBalances(database).unconfirmed():
         if one.account == account:
             return one

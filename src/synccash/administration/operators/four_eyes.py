@@ -1,7 +1,7 @@
 """Actions that need a second operator: stores them as approvals, and executes each once it is approved."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -166,17 +166,11 @@ class FourEyes:
     async def _execute(self, approval: Approval) -> Executed:
         execution = _execution(approval)
         by = f"{approval.requested_by} and {approval.decided_by} ({approval.id})"
-        action = Action(
-            name=approval.action.name,
-            target=approval.action.target,
-            parameters=approval.action.parameters,
-            reason=approval.action.reason,
-            execution=execution,
-        )
+        action = replace(approval.action, execution=execution)
         try:
             document = await self.rules[action.name].run(action, by)
         except ExecutionEndedError:
-            # Nothing was changed: whoever took it over, or declined it, decides how it ends.
+            # Nothing was changed: the request that took it over or declined it decides how it ends.
             raise
         except (RequestError, OperatorRequiredError) as error:
             # It can never be executed as it was approved; an error of PostgreSQL leaves it approved instead.
