@@ -33,6 +33,8 @@ BAD = {
     "1,001 numbers": (b'{"amount":[' + b",".join([b"1e1"] * 1_001) + b"]}", 400),
     "1,001 objects": (b'{"amount":[' + b",".join([b"{}"] * 1_000) + b"]}", 400),
     "1,000 numbers": (b'{"amount":[' + b",".join([b"1e1"] * 1_000) + b"]}", 422),
+    "1,000 members": (b"{" + b",".join(b'"m%d":""' % number for number in range(1_000)) + b"}", 400),
+    "999 members": (b"{" + b",".join(b'"m%d":""' % number for number in range(999)) + b"}", 422),
     "too much": (b" " * 65_537, 413),
 }
 PLACES = {
@@ -64,6 +66,13 @@ async def test_a_hostile_body_gets_the_status_of_the_contract_everywhere(api: Se
             else:
                 is_problem(answer, status)
     assert wrong == []
+
+
+async def test_at_most_100_invalid_fields_are_listed(api: Served):
+    body = b"{" + b",".join(b'"m%d":""' % number for number in range(900)) + b"}"
+    answer = await api.send("POST", "/payments", body, Idempotency_Key="k")
+    is_problem(answer, 422)
+    assert len(answer.json()["errors"]) == 100
 
 
 @pytest.mark.parametrize(

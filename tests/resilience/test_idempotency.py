@@ -103,7 +103,8 @@ def test_invalid_json_is_refused(raw: bytes):
 
 
 @pytest.mark.parametrize(
-    ("value", "what"), [("1e1", "numbers"), ("-1", "numbers"), ("7", "numbers"), ("{}", "objects")]
+    ("value", "what"),
+    [("1e1", "numbers"), ("-1", "numbers"), ("7", "numbers"), ("{}", "objects and members")],
 )
 def test_more_numbers_or_objects_than_allowed_are_refused_before_they_are_all_read(value: str, what: str):
     allowed = "[" + ",".join([value] * 20) + "]"
@@ -112,6 +113,16 @@ def test_more_numbers_or_objects_than_allowed_are_refused_before_they_are_all_re
     # What stands behind the first value too many is not read: it is no JSON.
     with pytest.raises(NotJsonError, match=f"^the body has more than 20 {what}$"):
         read_json(allowed.replace("]", f",{value},nonsense").encode(), values_max=20)
+
+
+def test_more_members_than_allowed_are_refused_however_the_objects_are_cut():
+    wide = "{" + ",".join(f'"{number}":""' for number in range(19)) + "}"
+    assert len(read_json(wide.encode(), values_max=20)) == 19
+    deep = '{"a":' * 10 + '""' + "}" * 10
+    assert read_json(deep.encode(), values_max=20) == read_json(deep.encode())
+    for more in (wide.replace("}", ',"x":""}'), f"[{wide},{{}}]", f'{{"a":{deep}}}'):
+        with pytest.raises(NotJsonError, match=r"^the body has more than 20 objects and members$"):
+            read_json(more.encode(), values_max=20)
 
 
 def test_a_duplicate_member_is_refused_at_any_depth():

@@ -42,7 +42,8 @@ DECODED = "synccash.decoded"
 """Where a request's scope holds what `read_json` returned for its body, or the error that it raised. This
 middleware sets it when it has read the body, so the application does not parse the same bytes again."""
 VALUES_MAX = 1_000
-"""How many numbers, and how many objects, a body may have: more than any request needs, and read in 2 ms."""
+"""How many numbers, and how many objects with their members, a body may have: more than any request needs,
+and read in 2 ms."""
 
 
 @dataclass(slots=True)
