@@ -86,7 +86,7 @@ class Attacker:
         loop = asyncio.get_running_loop()
         began, requests, tasks = loop.time(), self.attack.requests(self.target), set[asyncio.Task[None]]()
         for count in itertools.count():
-            pause = began + count / self.per_s - loop.time()
+            pause = began + count // self.attack.at_once * self.attack.at_once / self.per_s - loop.time()
             if pause > 0:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(ended.wait(), pause)

@@ -27,7 +27,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """`requests` yields whole HTTP requests, sent at `per_s` from `addresses` addresses.
+    """`requests` yields whole HTTP requests, sent at `per_s` from `addresses` addresses, `at_once` together.
 
     `dribble_s`: sends the body byte by byte with this pause. `tarpit`: the merchant whose webhook endpoints
     hang meanwhile, or whose name server is silent.
@@ -37,6 +37,7 @@ class Attack:
     per_s: float
     requests: Callable[[Target], Iterator[bytes]]
     addresses: int = 1
+    at_once: int = 1
     dribble_s: float | None = None
     tarpit: str | None = None
 
@@ -180,6 +181,7 @@ ATTACKS: Mapping[str, Attack] = {
     "callbacks": Attack("callbacks with invented tokens", 300, _callbacks, addresses=32),
     "one_wallet": Attack("payments of one wallet, another X-User-Id each", 20, _one_wallet),
     "many_wallets": Attack("payments of many wallets and users", 10, _payments_of("mallory", "054")),
+    "bursts": Attack("50 payments at the same moment", 25, _payments_of("mallory", "054"), at_once=50),
     "keys": Attack("unknown API keys", 100, _guess_keys, addresses=32),
     "queries": Attack("senseless cursors and queries", 30, _queries),
     "lists": Attack("pages of 100 objects", 10, _lists),

@@ -33,7 +33,8 @@ from synccash.engine.requests.payout_velocity import PayoutVelocityLoader
 from synccash.engine.system import SystemClock, SystemIdentities
 from synccash.fraud.http import FraudService
 from synccash.fraud.policy import guarded
-from synccash.middleware.refusal import App
+from synccash.middleware.authentication import PRINCIPAL
+from synccash.middleware.refusal import App, Scope
 from synccash.observability.backlog import Backlog
 from synccash.observability.cluster_breakers import ClusterBreakers
 from synccash.observability.health import ServiceHealth
@@ -51,12 +52,13 @@ from synccash.observability.metrics import (
 )
 from synccash.observability.prometheus import BreakerCollector, RetryCollector
 from synccash.observability.undelivered import UndeliveredWatch
-from synccash.payments.access import Credential
+from synccash.payments.access import Credential, Principal
 from synccash.payments.balance import read_fees
 from synccash.payments.errors import StoreUnavailableError
 from synccash.payments.payer_networks import PayerNetworks
 from synccash.payments.ports import WorkSignal
 from synccash.payments.references import ReferenceKey
+from synccash.payments.request import Tenant
 from synccash.payments.risk import RiskDecision, RiskInput, RiskOutcome, VelocityCounters
 from synccash.processes.audit_sealing import AuditSealing
 from synccash.processes.balance_loop import BalanceLoop
@@ -634,9 +636,11 @@ def application(service: Service, settings: Settings) -> App:
     from synccash.api.v1.management import Management
     from synccash.api.v1.webhook_endpoints import EndpointMaker
     from synccash.processes.callback_filter import CallbackFilter
+    from synccash.processes.fair_queue import FairQueue
 
     clock, identities = SystemClock(), SystemIdentities()
     callbacks = CallbackFilter(service.engine.token_origin, service.guard.address)
+    fair_queue = FairQueue(_tenant_of)
     actions = ApprovedActions(
         service.engine,
         service.database,
@@ -688,10 +692,11 @@ def application(service: Service, settings: Settings) -> App:
             WaitingCollector(lambda: service.backlog.counted),
             LoopCollector(service.loops.restarts),
             callbacks,
+            fair_queue,
             service.loop_watch,
             SignInCollector(service.operators.sign_ins),
         ),
-        layers=(service.guard.layer,),
+        layers=(fair_queue.layer, service.guard.layer),
         first_layers=(callbacks.layer,),
         in_flight=service.loop_watch.in_flight,
         client_ip=service.guard.client_ip,
@@ -701,6 +706,12 @@ def application(service: Service, settings: Settings) -> App:
         body_timeout_s=settings.body_timeout_s,
         new_id=lambda: identities.new("req"),
     )
+
+
+def _tenant_of(scope: Scope) -> Tenant | None:
+    """Return the tenant of an authenticated request; None for operators and for requests without a key."""
+    principal: Principal | None = scope.get(PRINCIPAL)
+    return None if principal is None else principal.tenant
 
 
 async def _serve(settings: Settings, database_url: Secret, fd: int | None) -> None:
