@@ -7,6 +7,8 @@ COMPILE := uv pip compile --quiet --generate-hashes --universal --python-version
 	--no-header --no-annotate --no-emit-index-url
 RUNTIME := pyproject.toml --extra server --extra embedded
 SUPPLY := .venv/supply/bin
+# The tests start some thousand processes: each would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo up test test-bare coverage drill mutants check format generate bench audit sbom lock clean
 
@@ -17,7 +19,7 @@ up: .venv/run
 	$(BIN)/synccash up
 
 test: .venv/dev
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 # The toolkit, the middleware and the client as `pip install synccash` alone gives them, the examples with their
 # frameworks, and the suites of both packages after they were copied under another name.
@@ -28,7 +30,7 @@ test-bare: .venv/dev
 # PART=tests/client runs only these tests. The report is also in htmlcov/index.html.
 coverage: .venv/dev
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(PART); code=$$?; \
+	$(BIN)/coverage run -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(PART); code=$$?; \
 		$(BIN)/coverage combine --quiet && $(BIN)/coverage html --quiet && $(BIN)/coverage report; exit $$code
 
 # Real processes under real trouble. In the first one a payment is debited twice on purpose, to try the audit.
