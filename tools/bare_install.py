@@ -50,6 +50,7 @@ for package in sys.argv[1:]:
     found = importlib.import_module(package)
     names = [module.name for module in pkgutil.walk_packages(found.__path__, package + ".")]
     assert len(names) > 10, names
+    names = [name for name in names if not name.endswith(".pytest_plugin")]
     for name in names:
         importlib.import_module(name)
 third = [name for name in ("structlog", "msgspec", "aiohttp", "litestar") if importlib.util.find_spec(name)]
@@ -78,6 +79,10 @@ with SyncCash(f"http://127.0.0.1:{server.server_port}", "sk_test_1") as cash:
     except AuthenticationError as error:
         print(error.code)
 server.shutdown()
+"""
+FIND_PLUGIN = """
+from importlib.metadata import entry_points
+assert [one.value for one in entry_points(group="pytest11")] == ["synccash.resilience.pytest_plugin"]
 """
 POST_TWICE = """
 import asyncio, importlib.util, sys
@@ -173,6 +178,7 @@ def check_wheel_alone(folder: Path, wheel: Path) -> None:
     bare.run("-c", IMPORT_ALL, "synccash.resilience", "synccash.middleware", cwd=folder)
     assert bare.run("-c", CALL_CLIENT, cwd=folder) == "api_key_unknown\n"  # noqa: S101
     bare.run(str(ROOT / "examples" / "plain_asyncio.py"), cwd=folder)
+    bare.run("-c", FIND_PLUGIN, cwd=folder)
     blocks = 0
     for page in toolkit_pages():
         text = page.read_text(encoding="utf-8")

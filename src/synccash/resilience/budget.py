@@ -6,6 +6,7 @@ from math import inf
 from threading import RLock
 from time import monotonic
 
+from synccash.resilience._core.live_parts import adopt_state
 from synccash.resilience._core.numbers import require_number
 
 
@@ -40,6 +41,18 @@ class Budget:
         return min(self.most, max(10 * self.per_second, self.timeout_cost, 1.0))
 
 
+_STATE = (
+    "_calls_at_refill",
+    "_last_counted_attempts",
+    "_last_counted_call",
+    "_refilled_at",
+    "_tokens",
+    "exhausted",
+    "failures",
+    "refused",
+    "retries",
+    "successes",
+)
 UNLIMITED = Budget(share=0.0, per_second=inf, most=inf)
 
 
@@ -155,6 +168,12 @@ class RetryBudget:
             last_attempts=self.last_attempts,
             tokens=self.tokens(),
         )
+
+    def forget(self) -> Callable[[], None]:
+        """Have the state of a new one until the returned function is called. For
+        `synccash.resilience.testing.fresh`."""
+        new = RetryBudget(self.name, self.settings, clock=self._clock)
+        return adopt_state(self, new, _STATE, self.lock)
 
     def _calls(self) -> int:
         return self.successes + self.failures + self.exhausted

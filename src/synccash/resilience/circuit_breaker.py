@@ -19,6 +19,7 @@ from threading import RLock
 from typing import Any
 
 from synccash.resilience import log_events
+from synccash.resilience._core.live_parts import adopt_state
 from synccash.resilience._core.window import FAILED, SLOW, CountWindow, TimeWindow, Window
 from synccash.resilience.breaker_settings import BreakerSettings, BreakerState
 from synccash.resilience.breaker_statistics import (
@@ -555,6 +556,15 @@ class CircuitBreaker:
             except Exception:
                 log_events.log.exception("circuit breaker %s: a listener raised an exception", self.name)
 
+    def forget(self) -> Callable[[], None]:
+        """Have the state of a new one until the returned function is called. For
+        `synccash.resilience.testing.fresh`."""
+        with self.lock:
+            new = CircuitBreaker(self.name, self.settings, clock=self._clock, random=self._random)
+            # A call under way has a permit of an earlier generation.
+            new.closed_permit = new._generation = self._generation + 1
+            return adopt_state(self, new, _STATE, self.lock)
+
     def statistics(self) -> Statistics:
         """Return a snapshot of the breaker's state and counts."""
         with self.lock:
@@ -587,3 +597,17 @@ class CircuitBreaker:
                 last_failure=self._last_failure,
                 version=self.version,
             )
+
+
+_LASTING = (
+    "_clock",
+    "_delivering",
+    "_listeners",
+    "_pending",
+    "_probe_gate",
+    "_random",
+    "lock",
+    "name",
+    "settings",
+)
+_STATE = tuple(name for name in CircuitBreaker.__slots__ if name not in _LASTING)

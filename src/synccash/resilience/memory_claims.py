@@ -1,9 +1,11 @@
 """A ClaimStore in memory, for tests and for services of one process. A restart loses its claims."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from time import monotonic
 
 from synccash.resilience import claims
+from synccash.resilience._core.live_parts import adopt_state, track
 from synccash.resilience.claims import ClaimAnswer, ClaimDecision, ClaimRecord
 
 
@@ -22,6 +24,7 @@ class MemoryClaims:
         self._retention_s = retention_s
         self._most = most
         self._clock = clock
+        track(self)
 
     async def claim(self, scope: str, key: str, fingerprint: bytes, *, lease_s: float) -> ClaimDecision:
         """Decide on a request. Raises MemoryError when the store is full."""
@@ -51,6 +54,12 @@ class MemoryClaims:
         """End the claim without an answer. False: the claim was taken over."""
         record = self._records.get((scope, key))
         return self._store(scope, key, record and claims.give_back(record, fence))
+
+    def forget(self) -> Callable[[], None]:
+        """Have the state of a new one until the returned function is called. For
+        `synccash.resilience.testing.fresh`."""
+        new = MemoryClaims(clock=self._clock)
+        return adopt_state(self, new, ("_records", "_expiries"), nullcontext())
 
     def _store(self, scope: str, key: str, record: ClaimRecord | None) -> bool:
         if record is None:

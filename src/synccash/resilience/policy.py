@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from synccash.resilience._core.attempt_loop import build_async_call, build_sync_call
 from synccash.resilience._core.attempt_timeout import AttemptTimer
 from synccash.resilience._core.decorating import decorate
+from synccash.resilience._core.live_parts import track
 from synccash.resilience._core.numbers import require_number
 from synccash.resilience._core.retry_decision import RetryDecider
 from synccash.resilience._core.wiring import AsyncCall, PolicyParts, build_starts
@@ -192,6 +193,7 @@ class Policy:
             object.__setattr__(self, form, function)
         object.__setattr__(self, "_block_call", build_block_call(parts))
         object.__setattr__(self, "_thread_call", build_thread_call(parts))
+        track(self)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a policy is immutable: create another one instead of setting {name!r}")

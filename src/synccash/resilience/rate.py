@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Protocol
 
+from synccash.resilience._core.live_parts import adopt_state
 from synccash.resilience._core.numbers import require_int, require_number
 from synccash.resilience.errors import RateExceededError
 from synccash.resilience.ports import SharedRate
@@ -192,6 +193,12 @@ class RateGate:
                 sleep(wait_s)
         finally:
             self._leave(waiter)
+
+    def forget(self) -> Callable[[], None]:
+        """Have the state of a rate that no call has used until the returned function is called. For
+        `synccash.resilience.testing.fresh`."""
+        new = RateGate(self.name, self.rate, shared=self._shared, clock=self._clock)
+        return adopt_state(self, new, ("_full_at",), self._lock)
 
     async def _reach_front(self, waiter: _Task, ends_at: float) -> None:
         limit_s = None if ends_at == inf else ends_at - self._clock()

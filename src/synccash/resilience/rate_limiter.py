@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from threading import RLock
 from typing import Any, NamedTuple
 
+from synccash.resilience._core.live_parts import adopt_state, track
 from synccash.resilience.fast_tuple import make_namedtuple
 from synccash.resilience.limits import (
     Algorithm,
@@ -154,7 +155,7 @@ units = unit_demands
 """Earlier name of `unit_demands`."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class MemoryLimiter:
     """Decides rate limits in one process. `clock_us` returns microseconds since the epoch.
 
@@ -170,6 +171,16 @@ class MemoryLimiter:
     _queue: deque[tuple[Limit, str]] = field(default_factory=deque[tuple[Limit, str]])
     # An RLock, because a signal handler or the garbage collector may run code that uses the limiter again.
     _lock: Any = field(default_factory=RLock, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        track(self)
+
+    def forget(self) -> Callable[[], None]:
+        """Have the state of a new one until the returned function is called. For
+        `synccash.resilience.testing.fresh`."""
+        return adopt_state(
+            self, MemoryLimiter(self.clock_us), ("_states", "_penalties", "_queue"), self._lock
+        )
 
     def hit(self, limit: Limit, id: str, cost: int = 1) -> int:  # noqa: A002 - the field's word
         """Take `cost` units of one limit. Returns 0 if granted, else microseconds to wait. Ignores blocks."""

@@ -8,6 +8,7 @@ from typing import NamedTuple, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 from synccash.resilience._core.decorating import decorate
+from synccash.resilience._core.live_parts import track
 from synccash.resilience.breaker_settings import BreakerState
 from synccash.resilience.budget import RetryBudget
 from synccash.resilience.circuit_breaker import CircuitBreaker
@@ -96,6 +97,7 @@ class Registry:
         self._policies: WeakValueDictionary[_PolicyKey, Policy] = WeakValueDictionary()
         self._recent_policies: dict[_PolicyKey, Policy] = {}
         self._watchers: list[Callable[[CircuitBreaker], None]] = []
+        track(self)
 
     @property
     def on_event(self) -> EventHook | None:

@@ -3,6 +3,7 @@
 clock = FakeClock()
 policy = Policy("rates", retry=…, clock=clock, sleep=clock.sleep)
 
+with fresh(): ...              # every breaker, budget, rate and limiter of the process begins anew
 with no_wait(): ...            # every policy of the process retries at once
 with attempts(1): ...          # every policy of the process makes at most 1 attempt
 with replaced_registry(): ...  # get_provider_circuit_breaker uses a new registry
@@ -10,17 +11,19 @@ with replaced_registry(): ...  # get_provider_circuit_breaker uses a new registr
 
 import asyncio
 import heapq
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from threading import RLock
-from typing import TypeVar
+from typing import Protocol, TypeVar, cast
 
 from synccash.resilience import overrides
+from synccash.resilience._core.live_parts import tracked
+from synccash.resilience.policy import Policy
 from synccash.resilience.providers import DEFAULT_OPERATION, default_registry
 from synccash.resilience.registry import Registry
 
-__all__ = ["FakeClock", "attempts", "no_wait", "replaced_registry"]
+__all__ = ["FakeClock", "attempts", "fresh", "no_wait", "replaced_registry"]
 
 
 class FakeClock:
@@ -159,6 +162,55 @@ def _active(blocks: list[T], block: T) -> Generator[None]:
 def _apply() -> None:
     overrides.waiting = not _NO_WAIT_BLOCKS
     overrides.attempts = min(_ATTEMPT_LIMITS, default=None)
+
+
+class _Part(Protocol):
+    """A circuit breaker, a retry budget, a rate, a MemoryLimiter or a MemoryClaims."""
+
+    def forget(self) -> Callable[[], None]: ...
+
+
+@contextmanager
+def fresh(*parts: Policy | Registry | _Part) -> Generator[None]:
+    """Inside the block, these policies, registries and parts have no past; after it, they have it back.
+
+    Without arguments: all policies and registries of the process, with their breakers, retry budgets and
+    rates, all `MemoryLimiter` and all `MemoryClaims`. A breaker that belongs to none of them has to be named.
+    So a test that opens the breaker of a policy at module level does not fail the next test.
+
+    The block applies to all threads. A call that is under way when the block begins or ends changes no
+    breaker's state. Slots of a bulkhead stay in use, because calls hold them. What other processes share over
+    Valkey is not replaced, and neither are the profiles of a registry (see `replaced_registry`).
+    """
+    found = {id(part): part for part in _parts_of(parts or tracked())}
+    with _lock:
+        restore = [part.forget() for part in found.values()]
+    try:
+        yield
+    finally:
+        with _lock:
+            for give_back in restore:
+                give_back()
+
+
+def _parts_of(owners: Iterable[object]) -> Iterator[_Part]:
+    for owner in owners:
+        match owner:
+            case Policy():
+                yield owner.budget
+                if owner.breaker is not None:
+                    yield owner.breaker
+                if owner.rate is not None:
+                    yield owner.rate
+            case Registry():
+                yield from owner.breakers().values()
+                yield from owner.budgets().values()
+            case _ if callable(getattr(owner, "forget", None)):
+                yield cast("_Part", owner)
+            case _:
+                raise TypeError(
+                    f"fresh() takes policies, registries, breakers, budgets, rates, limiters, not {owner!r}"
+                )
 
 
 @contextmanager
