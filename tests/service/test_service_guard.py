@@ -585,6 +585,11 @@ async def test_an_unreachable_fraud_service_shows_in_its_series(database_url, va
         for _ in range(3):
             await api.pay()
         assert await seen(*results) == [0, 5, 1, 5, 2], "five failures in a row open it"
+        events = ("retry_scheduled", "breaker_open", "call_refused")
+        counted = [
+            await api.series(f'resilience_events_total{{event="{one}",service="FRAUD"}}') for one in events
+        ]
+        assert counted == [2, 1, 1]
 
 
 @pytest.mark.parametrize("with_valkey", [False, True])

@@ -10,6 +10,7 @@ from synccash.payments.case import Routed
 from synccash.payments.risk import RiskDecision
 from synccash.resilience.budget import RetryBudget
 from synccash.resilience.circuit_breaker import CircuitBreaker
+from synccash.resilience.events import EventHook
 from synccash.resilience.policy import Policy
 from synccash.resilience.profiles import Profile
 from synccash.resilience.verdict import Outcome, Verdict
@@ -23,14 +24,15 @@ def guarded(
     breaker: CircuitBreaker,
     budget: RetryBudget,
     *,
+    on_event: EventHook | None = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     random: Callable[[], float] = uniform,
 ) -> Ask:
     """Wrap the service in a policy: retries as in the profile, no request while the breaker is open.
 
-    The returned function raises FraudServiceError, CircuitOpenError or DeadlineExceededError when there is no
-    decision.
+    `on_event` gets the events of the policy. The returned function raises FraudServiceError, CircuitOpenError
+    or DeadlineExceededError when there is no decision.
     """
     policy = Policy(
         "fraud",
@@ -40,6 +42,7 @@ def guarded(
         total_timeout=profile.total_timeout,
         idempotent=True,  # a repeated request about one order is idempotent
         classify=_judge,
+        on_event=on_event,
         clock=clock,
         sleep=sleep,
         random=random,

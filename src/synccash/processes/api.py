@@ -50,7 +50,7 @@ from synccash.observability.metrics import (
     SignInCollector,
     WaitingCollector,
 )
-from synccash.observability.prometheus import BreakerCollector, RetryCollector
+from synccash.observability.prometheus import BreakerCollector, EventCounter, RetryCollector
 from synccash.observability.undelivered import UndeliveredWatch
 from synccash.payments.access import Credential, Principal
 from synccash.payments.balance import read_fees
@@ -145,6 +145,7 @@ class Service:
     breakers: ClusterBreakers
     shared_risk: SharedRiskInputs | None
     registry: Registry
+    events: EventCounter
     database: Database
     claims: PostgresClaims
     audit: PostgresAudit
@@ -171,6 +172,7 @@ class _Wiring:
     pool: Pool
     database: Database
     registry: Registry
+    events: EventCounter
     transport: Transport
     valkey: ValkeySession | None
 
@@ -240,6 +242,7 @@ async def assembled(settings: Settings, database_url: Secret | str) -> AsyncGene
             health=health,
             guard=guard,
             registry=wiring.registry,
+            events=wiring.events,
             breakers=_cluster_breakers(wiring),
             shared_risk=_share_risk(wiring, engine.risk),
             database=wiring.database,
@@ -263,7 +266,8 @@ async def _connect(
     stack.push_async_callback(pool.close)
     transport = Transport()
     stack.push_async_callback(transport.aclose)
-    registry = build_registry(settings, clock.monotonic)
+    events = EventCounter()
+    registry = build_registry(settings, clock.monotonic, events)
     instance, loops = identities.new("proc"), LoopSupervisor()
     valkey = None
     if settings.valkey_url is not None:
@@ -282,8 +286,10 @@ async def _connect(
             encryption=encryption,
             profile=registry.profile("database"),
             budget=registry.budget("database"),
+            on_event=events,
         ),
         registry=registry,
+        events=events,
         transport=transport,
         valkey=valkey,
     )
@@ -302,7 +308,7 @@ async def _engine_parts(
         rails=rails,
         former=former,
         accounts=await _accounts(wiring.database, rails, clock),
-        dispatch=_dispatch(settings, wiring.registry, clock),
+        dispatch=_dispatch(wiring),
         rail_health=RailHealth(health_settings(settings), clock.monotonic),
         floats=rail_floats(settings, rails, clock.monotonic),
         networks=PayerNetworks(clock.now, settings.network_memory_days * 86_400.0),
@@ -572,6 +578,7 @@ def _screening(wiring: _Wiring) -> Screening | None:
         registry.profile("fraud"),
         registry.breaker("fraud"),
         registry.budget("fraud"),
+        on_event=wiring.events,
         clock=clock.monotonic,
         sleep=clock.sleep,
     )
@@ -583,13 +590,15 @@ def _screening(wiring: _Wiring) -> Screening | None:
     return Screening(ask, outage)
 
 
-def _dispatch(settings: Settings, registry: Registry, clock: SystemClock) -> PolicyDispatch:
+def _dispatch(wiring: _Wiring) -> PolicyDispatch:
+    registry = wiring.registry
     return PolicyDispatch(
         breaker_of=registry.breaker,
         profile_of=registry.profile,
         budget_of=registry.budget,
-        clock=clock,
-        settings=dispatch_settings(settings),
+        on_event=wiring.events,
+        clock=wiring.clock,
+        settings=dispatch_settings(wiring.settings),
         random=random.random,
     )
 
@@ -686,6 +695,7 @@ def application(service: Service, settings: Settings) -> App:
             IdempotencyCollector(lambda: service.guard.counts),
             BreakerCollector(service.registry),
             RetryCollector(service.registry),
+            service.events,
             InquiryCollector(service.rails),
             PeersCollector(service.breakers),
             FloatCollector(service.floats.shown),
@@ -749,6 +759,7 @@ def worker_server(service: Service, housekeeping: Housekeeping, host: str, port:
         WorkerCollector(service.engine.worker, housekeeping),
         BreakerCollector(service.registry),
         RetryCollector(service.registry),
+        service.events,
         InquiryCollector(service.rails),
         PeersCollector(service.breakers),
         FloatCollector(service.floats.shown),

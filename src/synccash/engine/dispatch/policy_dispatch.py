@@ -25,6 +25,7 @@ from synccash.resilience.budget import RetryBudget
 from synccash.resilience.circuit_breaker import CircuitBreaker
 from synccash.resilience.deadline import deadline, remaining
 from synccash.resilience.errors import CircuitOpenError, DeadlineExceededError
+from synccash.resilience.events import EventHook
 from synccash.resilience.evidence import Evidence
 from synccash.resilience.policy import Policy
 from synccash.resilience.profiles import Profile
@@ -112,7 +113,8 @@ class PolicyDispatch:
 
     `breaker_of` returns the live breaker of a name such as `mtn_momo:collect`, `budget_of` its retry budget,
     `profile_of` its profile. A profile's retry applies only to sends `with_retries`, which no other rail can
-    take over; its `total_timeout` bounds a send including all waits.
+    take over; its `total_timeout` bounds a send including all waits. `on_event` gets the events of the
+    policies.
     """
 
     breaker_of: Callable[[str], CircuitBreaker]
@@ -121,6 +123,7 @@ class PolicyDispatch:
     settings: DispatchSettings
     random: Callable[[], float]
     budget_of: Callable[[str], RetryBudget] = RetryBudget
+    on_event: EventHook | None = None
     _send_policies: dict[tuple[str, Operation, _SendMode], Policy] = field(
         default_factory=dict[tuple[str, Operation, _SendMode], Policy]
     )
@@ -235,6 +238,7 @@ class PolicyDispatch:
                 total_timeout=profile.total_timeout,
                 interrupt=False,
                 classify=judge_send,
+                on_event=self.on_event,
                 clock=self.clock.monotonic,
                 sleep=self.clock.sleep,
                 random=self.random,
@@ -252,6 +256,7 @@ class PolicyDispatch:
                 budget=self.budget_of(name),
                 gated=False,
                 classify=classify,
+                on_event=self.on_event,
                 clock=self.clock.monotonic,
                 sleep=self.clock.sleep,
                 random=self.random,

@@ -11,6 +11,7 @@ import asyncpg
 
 from synccash.payments.errors import StoreUnavailableError
 from synccash.resilience.budget import RetryBudget
+from synccash.resilience.events import EventHook
 from synccash.resilience.policy import Policy
 from synccash.resilience.profiles import DATABASE, Profile
 from synccash.resilience.retry import Retryable
@@ -57,8 +58,8 @@ class Database:
 
     `commit` and `repeat` retry with the back-off of `profile`. A batch of several callers' work is sent by
     `once`, and each caller retries its own item by `commit_with`. `budget` limits the retries of the process.
-    `encryption`: the keys of stored personal data; without them rows are written as they are, and encrypted
-    ones cannot be read.
+    `on_event` gets the events of retries (`synccash.resilience.events`). `encryption`: the keys of stored
+    personal data; without them rows are written as they are, and encrypted ones cannot be read.
     """
 
     __slots__ = ("_commits", "_repeats", "encryption", "pool")
@@ -70,6 +71,7 @@ class Database:
         encryption: Encryption | None = None,
         profile: Profile = DATABASE,
         budget: RetryBudget | None = None,
+        on_event: EventHook | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Callable[[], float] = uniform,
@@ -85,6 +87,7 @@ class Database:
                 total_timeout=profile.total_timeout,
                 interrupt=False,
                 budget=budget,
+                on_event=on_event,
                 clock=clock,
                 sleep=sleep,
                 random=random,
