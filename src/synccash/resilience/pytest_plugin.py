@@ -27,10 +27,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class _EachTest:
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self) -> Generator[None, object, object]:
+    # Not `wrapper=True`: pytest 7 may come with a pluggy that refuses it, also where nobody uses the setting.
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_protocol(self) -> Generator[None]:
         with fresh():
-            return (yield)
+            yield
 
 
 @pytest.fixture
