@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -165,6 +166,64 @@ def test_a_call_that_is_under_way_at_the_begin_or_end_changes_no_state():
         assert breaker.state is BreakerState.CLOSED
         assert breaker.statistics().failures == 1
     breaker.record(from_before, Outcome.FAILED, 0.1)
+    assert breaker.state is BreakerState.OPEN
+
+
+def test_a_call_that_one_test_left_behind_does_not_open_the_breaker_of_the_next():
+    breaker = CircuitBreaker("rates", BreakerSettings(failures=1))
+    with fresh(breaker):
+        left_behind = breaker.acquire()
+    with fresh(breaker):
+        breaker.record(left_behind, Outcome.FAILED, 0.1)
+        assert breaker.state is BreakerState.CLOSED
+        with fresh(breaker):
+            breaker.record(left_behind, Outcome.FAILED, 0.1)
+            assert breaker.state is BreakerState.CLOSED
+
+
+def test_what_is_created_in_the_block_has_no_past_after_it():
+    registry = Registry()
+    with fresh():
+        registry.breaker("sms").force_open("maintenance")
+        policy = breaking()
+        open_breaker(policy)
+    assert registry.breaker("sms").state is BreakerState.CLOSED
+    assert policy.breaker.state is BreakerState.CLOSED
+
+
+def test_a_block_of_a_registry_also_covers_its_new_breakers():
+    registry = Registry()
+    with fresh(registry):
+        registry.breaker("sms").force_open("maintenance")
+    assert registry.breaker("sms").state is BreakerState.CLOSED
+
+
+@pytest.mark.parametrize("first", [0, 1], ids=["first in, first out", "last in, first out"])
+def test_blocks_of_several_threads_may_end_in_any_order(first: int):
+    policy = breaking()
+    healthy = breaking()
+    open_breaker(policy)
+    blocks = [fresh(), fresh()]
+    for block in blocks:
+        block.__enter__()
+        open_breaker(policy)
+        open_breaker(healthy)
+    blocks.pop(first).__exit__(None, None, None)
+    blocks.pop().__exit__(None, None, None)
+    assert policy.breaker.state is BreakerState.OPEN
+    assert healthy.breaker.state is BreakerState.CLOSED
+
+
+def test_a_breaker_that_was_reconfigured_in_the_block_works_after_it():
+    by_calls = BreakerSettings(failures=None, failure_rate=0.5, window=4, min_calls=2)
+    breaker = CircuitBreaker("rates", by_calls)
+    breaker.observe(Outcome.FAILED, 0.1)
+    with fresh(breaker):
+        breaker.reconfigure(replace(by_calls, window_s=60.0))
+    assert breaker.settings.window_s == 60.0
+    breaker.observe(Outcome.FAILED, 0.1)
+    assert breaker.state is BreakerState.CLOSED  # the window began again
+    breaker.observe(Outcome.FAILED, 0.1)
     assert breaker.state is BreakerState.OPEN
 
 

@@ -13,6 +13,7 @@ the lock.
 import time
 import warnings
 from collections.abc import Callable
+from itertools import count
 from math import inf
 from random import random as uniform
 from threading import RLock
@@ -561,9 +562,17 @@ class CircuitBreaker:
         `synccash.resilience.testing.fresh`."""
         with self.lock:
             new = CircuitBreaker(self.name, self.settings, clock=self._clock, random=self._random)
-            # A call under way has a permit of an earlier generation.
-            new.closed_permit = new._generation = self._generation + 1
-            return adopt_state(self, new, _STATE, self.lock)
+            # A permit of another state must never be valid in this one, nor one of this state in another.
+            new.closed_permit = new._generation = next(_first_generations)
+            restore = adopt_state(self, new, _STATE, self.lock)
+
+        def end() -> None:
+            settings = self.settings
+            restore()
+            if settings != self.settings:
+                self.reconfigure(settings)
+
+        return end
 
     def statistics(self) -> Statistics:
         """Return a snapshot of the breaker's state and counts."""
@@ -608,6 +617,6 @@ _LASTING = (
     "_random",
     "lock",
     "name",
-    "settings",
 )
+_first_generations = count(1 << 32, 1 << 32)
 _STATE = tuple(name for name in CircuitBreaker.__slots__ if name not in _LASTING)

@@ -13,6 +13,7 @@ import asyncio
 import heapq
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from threading import RLock
 from typing import Protocol, TypeVar, cast
@@ -170,30 +171,60 @@ class _Part(Protocol):
     def forget(self) -> Callable[[], None]: ...
 
 
+@dataclass(eq=False)
+class _FreshBlock:
+    """What a block of `fresh` has to call at its end, for each part."""
+
+    restore: dict[_Part, Callable[[], object]]
+
+
+_FRESH_BLOCKS: list[_FreshBlock] = []
+
+
 @contextmanager
 def fresh(*parts: Policy | Registry | _Part) -> Generator[None]:
     """Inside the block, these policies, registries and parts have no past; after it, they have it back.
 
     Without arguments: all policies and registries of the process, with their breakers, retry budgets and
     rates, all `MemoryLimiter` and all `MemoryClaims`. A breaker that belongs to none of them has to be named.
-    So a test that opens the breaker of a policy at module level does not fail the next test.
+    What is created in the block, such as a breaker of a registry, has no past after it either. So a test that
+    opens the breaker of a policy at module level does not fail the next test.
 
-    The block applies to all threads. A call that is under way when the block begins or ends changes no
-    breaker's state. Slots of a bulkhead stay in use, because calls hold them. What other processes share over
-    Valkey is not replaced, and neither are the profiles of a registry (see `replaced_registry`).
+    The block applies to all threads. Blocks may overlap and end in any order. A call that is under way when a
+    block begins or ends changes no breaker's state. Slots of a bulkhead stay in use, because calls hold them.
+    What other processes share over Valkey is not replaced, and neither are the settings of a breaker and the
+    profiles of a registry (see `replaced_registry`).
     """
-    found = {id(part): part for part in _parts_of(parts or tracked())}
     with _lock:
-        restore = [part.forget() for part in found.values()]
+        block = _FreshBlock({part: part.forget() for part in _parts_of(parts or tracked())})
+        _FRESH_BLOCKS.append(block)
     try:
         yield
     finally:
         with _lock:
-            for give_back in restore:
-                give_back()
+            new = (part for part in _parts_of(parts or tracked()) if part not in block.restore)
+            block.restore.update({part: part.forget for part in new})
+            _end_block(block)
 
 
-def _parts_of(owners: Iterable[object]) -> Iterator[_Part]:
+def _end_block(block: _FreshBlock) -> None:
+    began = _FRESH_BLOCKS.index(block)
+    del _FRESH_BLOCKS[began]
+    for part, restore in block.restore.items():
+        # A block that began later has replaced the state of this one: it restores what this one would.
+        later = next((one for one in _FRESH_BLOCKS[began:] if part in one.restore), None)
+        if later is None:
+            restore()
+        else:
+            later.restore[part] = restore
+
+
+def _parts_of(owners: Iterable[object]) -> Iterable[_Part]:
+    """Return each part once."""
+    return dict.fromkeys(_all_parts_of(owners))
+
+
+def _all_parts_of(owners: Iterable[object]) -> Iterator[_Part]:
     for owner in owners:
         match owner:
             case Policy():
