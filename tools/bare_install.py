@@ -168,8 +168,7 @@ def _link(found: Distribution, packages: Path) -> None:
 
 def toolkit_pages() -> list[Path]:
     """Return the pages whose blocks need nothing else."""
-    pages = ROOT / "docs"
-    return sorted([*pages.glob("toolkit*.md"), *pages.glob("toolkit/*.md")])
+    return sorted((ROOT / "docs" / "toolkit").glob("*.md"))
 
 
 def check_wheel_alone(folder: Path, wheel: Path) -> None:

@@ -14,7 +14,7 @@ NEEDS_A_SERVICE = ROOT / "docs" / "client.md"
 
 def pages() -> list[Path]:
     """All pages whose blocks run by themselves."""
-    found = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    found = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
     return [page for page in found if page != NEEDS_A_SERVICE]
 
 
@@ -24,7 +24,7 @@ def blocks(*of: Path) -> Iterator[object]:
         text = page.read_text(encoding="utf-8")
         for found in BLOCK.finditer(text):
             line = text.count("\n", 0, found.start()) + 2
-            yield pytest.param(page, line, found[1], id=f"{page.name}:{line}")
+            yield pytest.param(page, line, found[1], id=f"{page.relative_to(ROOT)}:{line}")
 
 
 def run(page: Path, line: int, source: str) -> None:

@@ -25,7 +25,8 @@ password nor parameters. Percent-encode reserved characters in a URL's password,
 `SYNCCASH_PROFILES='payment_provider.retry.attempts=4, mtn_momo.breaker.open_s=10'`: service.part.field=value,
 separated by commas or lines. A service is `payment_provider` (all rails), a rail, one operation of a rail
 (`mtn_momo:status`), `fraud`, `database`, `webhook` or `valkey`; the narrower one wins. The fields are those
-of `Retry` and `BreakerSettings` ([toolkit](toolkit.md)), and `total_timeout`; `off` disables a rule.
+of `Retry` ([options](toolkit/retry.md#options)) and `BreakerSettings`
+([options](toolkit/circuit-breaker.md#options)), and `total_timeout`; `off` disables a rule.
 
 | key | value | default |
 |---|---|---|
