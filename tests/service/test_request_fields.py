@@ -22,7 +22,7 @@ from service.in_process import RunningService, running_service
 from service.installation import call, wait_until
 from service.operators import token_of
 from service.test_operators import opened_operators
-from synccash.api import schemas
+from synccash.api.schemas import operator_requests, requests
 from synccash.payments.access import OperatorRole
 from synccash.payments.balance import BY_MIGRATION, BalanceAccount, credit_source
 
@@ -636,16 +636,24 @@ def fields_of(kind: type[msgspec.Struct], prefix: str = "") -> Iterator[tuple[st
             yield f"{prefix}{one.encode_name}", one.default
 
 
+BODIES = {
+    name: kind
+    for module in (requests, operator_requests)
+    for name, kind in vars(module).items()
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+}
+
+
 def problems_of_the_table(bodies: Mapping[str, str]) -> Iterator[str]:
     """What of the requests is not in the table, and what of the table is of no request."""
-    kinds = {name for name, kind in vars(schemas).items() if name.endswith("Body") and isinstance(kind, type)}
+    kinds = {name for name in BODIES if name.endswith("Body")}
     inner = {"PayerBody", "PayeeBody", "ResolutionBody"}
     yield from (f"{name} is no request's body" for name in kinds - set(bodies.values()) - inner)
     yield from (f"{request}: give it a row in ROWS" for request in bodies.keys() - ROWS.keys())
     yield from (f"{request} is no request with a body" for request in ROWS.keys() - bodies.keys())
     for request in bodies.keys() & ROWS.keys():
         kind, row = bodies[request], ROWS[request]
-        known = dict(fields_of(getattr(schemas, kind)))
+        known = dict(fields_of(BODIES[kind]))
         for name in known.keys() - row.fields.keys():
             yield f"{request}: give {kind}.{name} a value, or an exception with its reason"
         for name in row.fields.keys() - known.keys():

@@ -16,7 +16,7 @@ from synccash.api.problem import MEDIA_TYPE, ProblemError, invalid, malformed, n
 from synccash.api.request_context import REQUEST_ID
 from synccash.api.roles import OPERATORS_ONLY, needed_role
 from synccash.api.route_scopes import BASE, ROUTE_SCOPES
-from synccash.api.schemas import ProblemShown
+from synccash.api.schemas.answers import ProblemShown
 from synccash.middleware.authentication import KEY_MISSING, PRINCIPAL, insufficient_scope
 from synccash.middleware.refusal import Refusal
 from synccash.middleware.request_identity import IDENTITY, RequestIdentity

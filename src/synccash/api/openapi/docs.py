@@ -17,15 +17,8 @@ from synccash.api.openapi.reference_page import reference_page
 from synccash.api.openapi.webhooks import EVENT_OBJECTS, webhooks
 from synccash.api.problem import MEDIA_TYPE
 from synccash.api.route_scopes import ROUTE_SCOPES
-from synccash.api.schemas import (
-    EndpointId,
-    EventId,
-    EventShown,
-    PaymentId,
-    PayoutId,
-    ProblemShown,
-    RefundId,
-)
+from synccash.api.schemas.answers import EventShown, ProblemShown
+from synccash.api.schemas.fields import EndpointId, EventId, PaymentId, PayoutId, RefundId
 from synccash.payments.access import AccessScope
 
 _Built = TypeVar("_Built")

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from synccash.api.openapi.examples import ANSWER_EXAMPLES, EVENT
-from synccash.api.schemas import (
+from synccash.api.schemas.answers import (
     ChallengedEndpointShown,
     DisabledEndpointShown,
     EventShown,

@@ -8,7 +8,9 @@ from litestar import Router, get, post
 from litestar.di import NamedDependency as Given
 from litestar.params import JSONBody, QueryParameter
 
-from synccash.api.administration_schemas import (
+from synccash.api.calls import AnyRequest, Id, Json, answers, json
+from synccash.api.problem import invalid
+from synccash.api.schemas.administration_answers import (
     ApiKeyList,
     BalanceList,
     GrantedCreditShown,
@@ -23,18 +25,15 @@ from synccash.api.administration_schemas import (
     SuspensionShown,
     WaitingList,
 )
-from synccash.api.calls import AnyRequest, Id, Json, answers, json
-from synccash.api.problem import invalid
-from synccash.api.schemas import (
+from synccash.api.schemas.answers import ApprovalShown, BalanceShown
+from synccash.api.schemas.operator_requests import (
     ApiKeyBody,
-    ApprovalShown,
-    BalanceShown,
     CreditBody,
     CreditConfirmationBody,
-    DecisionBody,
     KeyRotationBody,
     MerchantBody,
 )
+from synccash.api.schemas.requests import DecisionBody
 from synccash.api.v1.approvals import perform
 from synccash.api.v1.management import Management
 from synccash.payments.api_key import read_networks, read_scopes

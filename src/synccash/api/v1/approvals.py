@@ -7,15 +7,10 @@ from litestar import Router, get, post
 from litestar.di import NamedDependency as Given
 from litestar.params import JSONBody, QueryParameter
 
-from synccash.api.administration_schemas import ApprovedShown
 from synccash.api.calls import AnyRequest, Id, Json, Limit, answers, encoded_json, json, principal_of
-from synccash.api.schemas import (
-    ApprovalPage,
-    ApprovalShown,
-    DecisionBody,
-    PaymentResolutionBody,
-    ResolutionBody,
-)
+from synccash.api.schemas.administration_answers import ApprovedShown
+from synccash.api.schemas.answers import ApprovalPage, ApprovalShown
+from synccash.api.schemas.requests import DecisionBody, PaymentResolutionBody, ResolutionBody
 from synccash.api.v1.management import Management
 from synccash.payments.approval import Action, Approval, ApprovalStatus, approval_document
 

@@ -8,7 +8,7 @@ from litestar.params import QueryParameter
 
 from synccash.api.calls import Json, answers, json
 from synccash.api.ports import Balances
-from synccash.api.schemas import BalanceShown
+from synccash.api.schemas.answers import BalanceShown
 from synccash.payments.balance import BalanceAccount, balance_document
 from synccash.payments.request import Tenant
 

@@ -10,7 +10,7 @@ from litestar.params import QueryParameter
 from synccash.api.calls import Id, Json, Limit, answers, json, page
 from synccash.api.ports import Endpoints, Reading
 from synccash.api.problem import invalid
-from synccash.api.schemas import EventPage, RedeliveryShown
+from synccash.api.schemas.answers import EventPage, RedeliveryShown
 from synccash.payments.document import event_body
 from synccash.payments.errors import ObjectNotFoundError
 from synccash.payments.request import Tenant

@@ -10,7 +10,7 @@ from litestar.di import NamedDependency as Given
 from synccash.api.calls import Json, answers, json
 from synccash.api.ports import Health
 from synccash.api.request_context import cancelled_from_outside
-from synccash.api.schemas import HealthShown, LiveShown
+from synccash.api.schemas.answers import HealthShown, LiveShown
 
 log = structlog.get_logger("synccash.api")
 

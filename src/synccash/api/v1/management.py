@@ -9,7 +9,7 @@ from litestar.params import QueryParameter
 from synccash.api.body import optional_body
 from synccash.api.calls import AnyRequest
 from synccash.api.problem import invalid
-from synccash.api.schemas import ReasonBody
+from synccash.api.schemas.requests import ReasonBody
 from synccash.middleware.refusal import Scope
 from synccash.payments.access import OperatorRole, Principal
 from synccash.payments.approval import Action, Approval, ApprovalStatus, Executed

@@ -9,7 +9,9 @@ from litestar import Router, get, post
 from litestar.di import NamedDependency as Given
 from litestar.params import JSONBody
 
-from synccash.api.administration_schemas import (
+from synccash.api.body import scope_of
+from synccash.api.calls import AnyRequest, Id, Json, answers, json, operator_name, principal_of
+from synccash.api.schemas.administration_answers import (
     EnrolmentShown,
     NewOperatorTokenShown,
     OperatorList,
@@ -21,11 +23,8 @@ from synccash.api.administration_schemas import (
     SignedOutShown,
     TotpSecretShown,
 )
-from synccash.api.body import scope_of
-from synccash.api.calls import AnyRequest, Id, Json, answers, json, operator_name, principal_of
-from synccash.api.schemas import (
-    ApprovalShown,
-    DecisionBody,
+from synccash.api.schemas.answers import ApprovalShown
+from synccash.api.schemas.operator_requests import (
     EnrolBody,
     OperatorBody,
     OperatorRoleBody,
@@ -33,6 +32,7 @@ from synccash.api.schemas import (
     PasswordChangeBody,
     SignInBody,
 )
+from synccash.api.schemas.requests import DecisionBody
 from synccash.api.v1.approvals import perform
 from synccash.api.v1.management import Management
 from synccash.middleware.authentication import bearer_secret

@@ -23,18 +23,20 @@ from synccash.api.calls import (
 )
 from synccash.api.ports import PaymentFilter, Reading, WalletLimits
 from synccash.api.problem import ProblemError, invalid
-from synccash.api.schemas import (
+from synccash.api.schemas.answers import (
     ApprovalShown,
-    DecisionBody,
-    PasswordBody,
-    PaymentBody,
     PaymentPage,
-    PaymentResolutionBody,
     PaymentShown,
-    RefundBody,
     RefundPage,
     RefundShown,
     TimelineShown,
+)
+from synccash.api.schemas.requests import (
+    DecisionBody,
+    PasswordBody,
+    PaymentBody,
+    PaymentResolutionBody,
+    RefundBody,
 )
 from synccash.api.v1.approvals import perform, resolution
 from synccash.api.v1.management import Management

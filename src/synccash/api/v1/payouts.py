@@ -18,7 +18,8 @@ from synccash.api.calls import (
 )
 from synccash.api.ports import Reading
 from synccash.api.problem import invalid
-from synccash.api.schemas import ApprovalShown, DecisionBody, PayoutBody, PayoutShown, ResolutionBody
+from synccash.api.schemas.answers import ApprovalShown, PayoutShown
+from synccash.api.schemas.requests import DecisionBody, PayoutBody, ResolutionBody
 from synccash.api.v1.approvals import perform, resolution
 from synccash.api.v1.management import Management
 from synccash.engine.engine import Engine

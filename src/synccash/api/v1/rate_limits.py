@@ -11,8 +11,8 @@ from litestar.params import JSONBody, PathParameter
 
 from synccash.api.calls import OPTIONAL_BODY, AnyRequest, Json, answers, json
 from synccash.api.problem import ProblemError, invalid, not_found
-from synccash.api.resilience_schemas import RateLimitsShown
-from synccash.api.schemas import BlockBody, ReasonBody
+from synccash.api.schemas.requests import BlockBody, ReasonBody
+from synccash.api.schemas.resilience_answers import RateLimitsShown
 from synccash.api.v1.management import Management, ReasonParameter, reason_of
 from synccash.middleware.request_guard import HASHED_USER
 from synccash.payments.document import moment

@@ -6,7 +6,8 @@ from litestar.params import JSONBody
 
 from synccash.api.calls import AnyRequest, Id, Json, answers, json
 from synccash.api.ports import Reading
-from synccash.api.schemas import ApprovalShown, RefundShown, ResolutionBody
+from synccash.api.schemas.answers import ApprovalShown, RefundShown
+from synccash.api.schemas.requests import ResolutionBody
 from synccash.api.v1.approvals import perform, resolution
 from synccash.api.v1.management import Management
 from synccash.payments.document import refund_document

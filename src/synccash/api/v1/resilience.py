@@ -10,7 +10,8 @@ from litestar.params import JSONBody, PathParameter
 from synccash.api.calls import OPTIONAL_BODY, AnyRequest, Json, answers, json
 from synccash.api.ports import Health
 from synccash.api.problem import ProblemError, not_found
-from synccash.api.resilience_schemas import (
+from synccash.api.schemas.requests import DecisionBody, ReasonBody
+from synccash.api.schemas.resilience_answers import (
     BreakerList,
     BreakerResetShown,
     BreakerShown,
@@ -18,7 +19,6 @@ from synccash.api.resilience_schemas import (
     IdempotencyStatsShown,
     ResilienceHealthShown,
 )
-from synccash.api.schemas import DecisionBody, ReasonBody
 from synccash.api.v1.management import Management, ReasonParameter, reason_of
 from synccash.api.v1.rate_limits import block_key, get_limits, unblock_key
 from synccash.api.v1.routes import dry_run

@@ -7,7 +7,7 @@ from litestar.di import NamedDependency as Given
 from litestar.params import QueryParameter
 
 from synccash.api.calls import Json, answers, json
-from synccash.api.resilience_schemas import RouteShown
+from synccash.api.schemas.resilience_answers import RouteShown
 from synccash.engine.dispatch.router import RoutingQuery
 from synccash.engine.engine import Engine
 from synccash.payments.payer import Network

@@ -13,7 +13,8 @@ from litestar.params import JSONBody
 from synccash.api.calls import AnyRequest, Id, Json, answers, json, principal_of
 from synccash.api.ports import Endpoints
 from synccash.api.problem import invalid
-from synccash.api.schemas import EndpointBody, EndpointChangeBody, EndpointPage, EndpointShown
+from synccash.api.schemas.answers import EndpointPage, EndpointShown
+from synccash.api.schemas.requests import EndpointBody, EndpointChangeBody
 from synccash.payments.audit import AuditNote
 from synccash.payments.document import moment
 from synccash.payments.errors import ObjectNotFoundError

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from synccash.api.schemas import Moment, described
+from synccash.api.schemas.fields import Moment, described
 from synccash.payments.health import HealthAspect
 from synccash.payments.payer import Network
 from synccash.resilience.breaker_settings import BreakerState

@@ -5,23 +5,18 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from synccash.api.schemas import (
+from synccash.api.schemas.answers import (
     ApprovalShown,
     AttemptShown,
     BalanceShown,
     EntryShown,
     FailureShown,
-    MerchantId,
-    Moment,
     NextActionShown,
     PayeeShown,
     PayerShown,
-    PaymentId,
-    PayoutId,
-    RefundId,
     RoutingShown,
-    described,
 )
+from synccash.api.schemas.fields import MerchantId, Moment, PaymentId, PayoutId, RefundId, described
 from synccash.payments.access import AccessScope
 from synccash.payments.money import AMOUNT_MAX
 from synccash.payments.operator import OperatorName
