@@ -77,6 +77,17 @@ async def test_a_number_is_erased_once_nothing_needs_it(command, database_url):
     assert (code, "--msisdn" in told) == (1, True)
 
 
+async def test_with_another_lookup_key_no_process_starts_and_nothing_seems_erased(command, database_url):
+    async with served(database_url) as api:
+        await api.pay(reference="order 1")
+    other = {"SYNCCASH_LOOKUP_KEY": "e4" * 32}
+    installation = {"SYNCCASH_INSTALLATION_KEY": "5c" * 32}
+    for words in (("serve",), ("worker",), ("erase", "--msisdn", "0241234567", "--reason", "asked")):
+        code, printed, told = command(*words, environment=other | installation)
+        assert (code, printed) == (1, ""), words
+        assert "Set SYNCCASH_LOOKUP_KEY to the same key as for the other processes" in told
+
+
 async def test_the_retention_needs_its_setting_and_erases_what_is_older(command, database_url):
     async with served(database_url) as api:
         paid = (await api.pay(reference="order 1")).json()

@@ -87,6 +87,7 @@ from synccash.stores.postgres.balances import PostgresBalances
 from synccash.stores.postgres.claims import PostgresClaims
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.erasure import PostgresErasure
+from synccash.stores.postgres.lookup_key import WRONG_LOOKUP_KEY, is_lookup_key_wrong
 from synccash.stores.postgres.merchants import PostgresKeys
 from synccash.stores.postgres.operators import PostgresOperators
 from synccash.stores.postgres.order_store import PostgresOrderStore
@@ -204,6 +205,7 @@ async def assembled(settings: Settings, database_url: Secret | str) -> AsyncGene
         loop_watch.start()
         stack.callback(loop_watch.close)
         wiring = await _connect(settings, database_url, stack)
+        await _check_lookup_key(wiring.database)
         inquirers = _inquirers(wiring)
         parts, work_signal, ping_valkey = await _engine_parts(wiring, inquirers)
         engine = await _start_engine(wiring, parts, work_signal)
@@ -432,6 +434,15 @@ def _reference_key(settings: Settings) -> ReferenceKey:
             "database's backups: after a restore it finds orders at the rails that the database has lost"
         )
     return ReferenceKey.of(settings.installation_key.reveal())
+
+
+async def _check_lookup_key(database: Database) -> None:
+    """Raise SettingsError when the stored orders were hashed with another key. An unreachable PostgreSQL does
+    not stop the start."""
+    with contextlib.suppress(TimeoutError, StoreUnavailableError):
+        async with asyncio.timeout(_FIRST_LOOK_S):
+            if await is_lookup_key_wrong(database):
+                raise SettingsError(WRONG_LOOKUP_KEY)
 
 
 async def _warn_of_weaknesses(recovery: PostgresRecovery) -> None:

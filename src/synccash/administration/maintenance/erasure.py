@@ -9,6 +9,7 @@ from synccash.payments.payer import Msisdn
 from synccash.settings.loader import Settings
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.erasure import FoundOrder, PostgresErasure
+from synccash.stores.postgres.lookup_key import WRONG_LOOKUP_KEY, is_lookup_key_wrong
 
 _PAGE = 200
 _WHY = {
@@ -33,6 +34,9 @@ def erase_number(settings: Settings, msisdn: str, *, reason: str) -> dict[str, A
 
     async def write(database: Database) -> dict[str, Any]:
         erasure = _erasure(database, settings)
+        # With another key no order would be found, and the number would seem to be erased.
+        if await is_lookup_key_wrong(database):
+            raise AdministrationError(WRONG_LOOKUP_KEY)
         found = await erasure.orders_of(number)
         _refuse_kept(found)
         # The audit log is never erased, so the number is masked in it.
