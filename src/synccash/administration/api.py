@@ -19,8 +19,9 @@ from synccash.settings.secret import Secret
 
 _TIMEOUT_S = 15.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_UNKNOWN_CALLER = frozenset({"api_key_missing", "api_key_unknown"})
 _KEY_HINT = (
-    "sign in with `synccash login NAME`, or set SYNCCASH_OPERATOR_TOKEN to an operator's token or "
+    "Sign in with `synccash login NAME`, or set SYNCCASH_OPERATOR_TOKEN to an operator's token or "
     "SYNCCASH_ADMIN_KEY to an admin key"
 )
 
@@ -94,7 +95,7 @@ def management_api(settings: Settings, url: str | None) -> ManagementApi:
     if not key and (local := local_key("admin", address, settings)) is not None:
         key = Secret(local)
     if not key:
-        raise AdministrationError(f"Nobody is signed in: {_KEY_HINT}")
+        raise AdministrationError(f"Nobody is signed in. {_KEY_HINT}")
     return ManagementApi(address, key)
 
 
@@ -117,6 +118,7 @@ def _error_text(error: urllib.error.HTTPError, url: str) -> str:
             "give the final address of the API in --url"
         )
     with suppress(ValueError, KeyError, TypeError, OSError):
-        detail = str(json.loads(error.read(65_536))["detail"])
-        return f"{detail}; {_KEY_HINT}" if error.code in (401, 403) else detail
+        problem = json.loads(error.read(65_536))
+        detail = str(problem["detail"])
+        return f"{detail} {_KEY_HINT}" if problem.get("code") in _UNKNOWN_CALLER else detail
     return f"{url} answered HTTP {error.code} without the error format of the management API: check --url"

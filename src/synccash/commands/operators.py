@@ -32,7 +32,7 @@ def create(
     /,
     *,
     role: Role,
-    reason: Reason = "first operator",
+    reason: Reason = "",
     break_glass: BreakGlass = False,
     url: Url = None,
     json: bool = False,
@@ -43,11 +43,17 @@ def create(
     with --break-glass, uses the database credentials of the settings; else the API, as an admin.
     """
     from synccash.administration.api import management_api
+    from synccash.administration.errors import AdministrationError
     from synccash.administration.operators.operator_recovery import create_operator, has_no_operator
 
     found = settings()
-    if break_glass or has_no_operator(found):
-        made = create_operator(found, name, role, reason)
+    is_first = has_no_operator(found)
+    if not reason and not is_first:
+        raise AdministrationError(
+            "--reason is missing. Say why the operator is added; the audit log keeps it"
+        )
+    if break_glass or is_first:
+        made = create_operator(found, name, role, reason or "first operator")
     else:
         body = {"name": name, "role": role, "reason": reason}
         made = management_api(found, url).post("operators", body=body)

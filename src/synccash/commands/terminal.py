@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def refuse(text: str) -> int:
 
 def print_json(found: Any) -> int:
     """Prints one JSON document and returns the exit code 0."""
-    print(json.dumps(found, default=str, ensure_ascii=False))
+    print(json.dumps(found, default=_text, ensure_ascii=False))
     return 0
 
 
@@ -95,8 +96,15 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    text = f"{value:%Y-%m-%d %H:%M:%S}" if hasattr(value, "strftime") else str(value)
+    text = _text(value)
     return "".join(sign if sign.isprintable() else " " for sign in text)
+
+
+def _text(value: Any) -> str:
+    """Writes times as the API does, also those that were read with database credentials."""
+    from synccash.payments.document import moment
+
+    return moment(value) if isinstance(value, datetime) else str(value)
 
 
 def _is_number(text: str) -> bool:

@@ -79,14 +79,21 @@ def bearer_secret(scope: Scope) -> bytes | None:
 
 
 def insufficient_scope(needed: str) -> Refusal:
-    """Return the 403 of a key without the scope that a route needs."""
-    admin = needed.startswith("admin:")
-    whose = "an admin key or an operator" if admin else "a merchant's key"
+    """Return the 403 of a key, or of an operator's role, without the scope that a route needs."""
+    if needed.startswith("admin:"):
+        detail = (
+            f"This request needs the scope {needed}, which this admin key, or this operator's role, does not "
+            "have. Use a key or a role that has it, or ask an operator with the role admin for one."
+        )
+    else:
+        detail = (
+            f"This request needs the scope {needed} of a merchant's key, and this API key does not have it. "
+            "Use another key, or ask the operator for one that has the scope."
+        )
     return Refusal(
         status=403,
         code="insufficient_scope",
-        detail=f"This request needs the scope {needed} of {whose}, and this API key does not have it. "
-        "Use another key, or ask the operator for one that has the scope.",
+        detail=detail,
         members={"required_scope": needed},
     )
 
@@ -110,8 +117,8 @@ KEY_MISSING = Refusal(
 _KEY_UNKNOWN = Refusal(
     status=401,
     code="api_key_unknown",
-    detail="This API key does not exist, has expired or was revoked. Use a valid key, or ask the operator "
-    "for one.",
+    detail="This API key or token does not exist, has expired or was revoked. Use a valid one, or ask the "
+    "operator for one.",
     headers=_CHALLENGE,
 )
 UNAVAILABLE = Refusal(
