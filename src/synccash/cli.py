@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from cyclopts import App
 
 INSTALL = "pip install 'synccash[server,embedded]'"
+_INTERRUPTED = 130
+"""The exit code after Ctrl-C, as shells give it."""
 
 
 def main(words: "Sequence[str] | None" = None) -> None:
@@ -20,6 +22,14 @@ def main(words: "Sequence[str] | None" = None) -> None:
         code = _commands()(words, result_action="return_value")
     except AdministrationError as error:
         code = refuse(str(error))
+    except EOFError:
+        print(file=sys.stderr)  # the question stands on this line
+        code = refuse(
+            "The input has ended. Run this command in a terminal, where it asks for passwords and codes; "
+            "a program uses a token of `synccash operators create-token`"
+        )
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] == "synccash":
             raise

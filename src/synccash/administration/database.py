@@ -6,8 +6,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
-import asyncpg
-
 from synccash.administration.errors import AdministrationError
 from synccash.payments.audit import AuditNote
 from synccash.payments.errors import StoreUnavailableError
@@ -16,6 +14,7 @@ from synccash.settings.loader import Settings, SettingsError, convert_settings
 from synccash.stores.encryption import DecryptionError, Encryption, encryption_of
 from synccash.stores.postgres.audit import PostgresAudit
 from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.errors import MIGRATE, OTHER_SCHEMA
 from synccash.stores.postgres.pool import connect
 
 T = TypeVar("T")
@@ -59,10 +58,8 @@ def with_database(settings: Settings, work: Callable[[Database], Awaitable[T]]) 
         raise AdministrationError(
             f"{error}. Set SYNCCASH_ENCRYPTION_KEYS and SYNCCASH_LOOKUP_KEY as for the service"
         ) from error
-    except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
-        raise AdministrationError(
-            "The database's schema is of another version. Run `synccash migrate`"
-        ) from error
+    except OTHER_SCHEMA as error:
+        raise AdministrationError(MIGRATE) from error
 
 
 def _local_encryption(settings: Settings) -> Encryption | None:

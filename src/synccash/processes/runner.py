@@ -10,21 +10,24 @@ import uvloop
 from synccash.observability.logs import configure_logging
 from synccash.settings.loader import Settings, SettingsError
 from synccash.settings.secret import Secret
+from synccash.stores.postgres.errors import MIGRATE, OTHER_SCHEMA
 
 
 def run_process(settings: Settings, role: Callable[[Secret], Coroutine[Any, Any, None]]) -> int:
     """Run `role` with the database's URL until it returns; return the exit code."""
     configure_logging(settings.log_level)
     if settings.database_url is None:
-        print(
-            "synccash: SYNCCASH_DATABASE_URL is not set; set it to the URL of your PostgreSQL database",
-            file=sys.stderr,
-        )
-        return 1
+        return _refuse("SYNCCASH_DATABASE_URL is not set; set it to the URL of your PostgreSQL database")
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(role(settings.database_url))
     except SettingsError as error:
-        print(f"synccash: {error}", file=sys.stderr)
-        return 1
+        return _refuse(error)
+    except OTHER_SCHEMA:
+        return _refuse(MIGRATE)
     return 0
+
+
+def _refuse(why: object) -> int:
+    print(f"synccash: {why}", file=sys.stderr)
+    return 1

@@ -1,6 +1,13 @@
-"""The error for a commit that PostgreSQL rejects because it would break a constraint."""
+"""Errors of PostgreSQL that are no outage: a broken constraint, and a schema of another version."""
+
+import asyncpg
 
 from synccash.payments.errors import InternalError
+
+OTHER_SCHEMA = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError)
+"""What PostgreSQL raises for statements of another version than the schema's."""
+MIGRATE = "The database's schema is of another version. Run `synccash migrate`"
+"""What to do about `OTHER_SCHEMA`."""
 
 
 class InvariantBrokenError(InternalError):
