@@ -23,6 +23,17 @@ are in the order in which equal rails are tried. The account has all the credent
 | rail | provider | networks | operations | one-time password | callback address | reports its float |
 |---|---|---|---|---|---|---|
 """
+CALLBACKS = """
+Callbacks come to `SYNCCASH_PUBLIC_URL`, which has to be reachable from the provider. With one address per
+request the service sends the address along. With one per account you choose a token, and type the address
+into the provider's dashboard, for Paystack under **Settings, API Keys & Webhooks**:
+```console
+$ export SYNCCASH_PAYSTACK_CALLBACK_TOKEN=$(openssl rand -hex 24)
+$ echo "$SYNCCASH_PUBLIC_URL/api/v1/callbacks/paystack/$SYNCCASH_PAYSTACK_CALLBACK_TOKEN"
+```
+Any other token is answered 200 and ignored. A lost callback costs time only: the service asks the rail by
+itself.
+"""
 OPERATIONS = """
 A reference that the rail deduplicates may be sent again after a lost answer: the rail executes it once. Where
 it does not, a lost order waits for an inquiry or an operator.
@@ -35,7 +46,8 @@ it does not, a lost order waits for an inquiry or an operator.
 def page() -> str:
     """Return the page."""
     rails = connectors()
-    text = HEAD + "".join(_rail_row(name, connector) for name, connector in rails.items()) + OPERATIONS
+    text = HEAD + "".join(_rail_row(name, connector) for name, connector in rails.items())
+    text += CALLBACKS + OPERATIONS
     return text + "".join(
         _operation_row(name, operation, connector.capabilities)
         for name, connector in rails.items()
