@@ -132,6 +132,15 @@ async def test_a_short_delay_is_not_logged(watch, clock):
     assert lines == []
 
 
+async def test_what_blocked_the_loop_before_it_serves_is_forgotten(watch, clock):
+    with capture_logs() as lines:
+        block(watch, clock, 0.6)
+        watch.begin()
+        clock.now += 0.1
+        watch.tick()
+    assert (lines, lag(watch)) == ([], 0.0)
+
+
 async def test_a_running_watch_sees_a_real_block():
     watch = LoopWatch()
     watch.start()

@@ -72,7 +72,7 @@ class LoopWatch:
             self._thread.join()
 
     def begin(self) -> None:
-        """Take the calling thread for the loop's, and expect its next tick."""
+        """Take the calling thread for the loop's, and expect its next tick; forget what blocked it before."""
         self._thread_id = threading.get_ident()
         self._window_began = now = self.monotonic()
         self._due = now + _TICK_S

@@ -750,6 +750,7 @@ async def _serve(settings: Settings, database_url: Secret, fd: int | None) -> No
             grace_s=int(settings.request_deadline_s) + 2,
         )
         server = uvicorn.Server(config)
+        service.loop_watch.begin()  # The imports of the application blocked the loop, and no request.
         service.guard.start()
         if service.shared_risk is not None:
             service.shared_risk.start()
