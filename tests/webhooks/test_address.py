@@ -156,3 +156,12 @@ def test_an_embedded_public_address_is_not_public(wrapped: str):
 )
 def test_the_neighbours_of_special_blocks_are_public(address: str):
     assert is_public(address)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://localhost:3000/hooks", "https://localhost:3000/hooks", "https://localhost/hooks"]
+)
+def test_a_developers_own_address_is_refused_with_what_to_use_instead(url: str):
+    with pytest.raises(AddressRefusedError, match="webhook_private_addresses") as refused:
+        check_url(url, private=False)
+    assert "synccash listen" in str(refused.value)

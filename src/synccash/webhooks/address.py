@@ -50,6 +50,7 @@ _ENDS_IN_A_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?", re.ASCII |
 
 SETTING = "webhook_private_addresses"
 """The setting that allows private addresses."""
+_LISTEN = ", and `synccash listen` forwards events to your own machine without it"
 
 
 class AddressRefusedError(ValueError):
@@ -70,7 +71,7 @@ def check_url(url: str, *, private: bool) -> str:
     except ValueError as error:
         raise AddressRefusedError(f"not a URL: {error}") from error
     if parts.scheme not in ({"https", "http"} if private else {"https"}):
-        hint = f"; the operator's setting {SETTING} allows http" if parts.scheme == "http" else ""
+        hint = f"; the operator's setting {SETTING} allows http{_LISTEN}" if parts.scheme == "http" else ""
         raise AddressRefusedError(f"expected a URL that begins with https://{hint}")
     if not host or "%" in host or "\\" in url:
         raise AddressRefusedError("expected a host name after https://")
@@ -82,14 +83,14 @@ def check_url(url: str, *, private: bool) -> str:
         raise AddressRefusedError("a fragment (#…) is never sent; leave it out")
     if not private and port not in (None, *_PORTS):
         raise AddressRefusedError(
-            f"expected port 443 or 8443; the operator's setting {SETTING} allows others"
+            f"expected port 443 or 8443; the operator's setting {SETTING} allows others{_LISTEN}"
         )
     if not _is_literal(host) and _ENDS_IN_A_NUMBER.fullmatch(host):
         raise AddressRefusedError(f"{host} is neither a host name nor an address in the usual notation")
     if not private and (_is_loopback_name(host) or (_is_literal(host) and not is_public(host))):
         raise AddressRefusedError(
-            f"{host} is not a public address; the operator's setting {SETTING} allows private addresses, and "
-            "`synccash listen` forwards events to your own machine without it"
+            f"{host} is not a public address; the operator's setting {SETTING} allows private addresses"
+            f"{_LISTEN}"
         )
     return host
 
