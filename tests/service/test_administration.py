@@ -67,7 +67,7 @@ def test_a_key_is_created_with_its_scopes_and_rotated_with_an_overlap(command):
     assert "LAST USED" in table
     assert made["secret"] not in table
     code, _, told = command("keys", "rotate", key["id"])
-    assert (code, "no replacement" in told) == (1, True)
+    assert (code, "has a replacement already" in told) == (1, True), told
 
 
 def test_a_refused_command_says_what_to_do(command):

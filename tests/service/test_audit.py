@@ -151,6 +151,8 @@ async def test_the_commands_list_export_and_verify(command, database_url):
     assert head == f"1:{lines[1]['digest']}"
     code, printed, _ = command("audit", "verify", "--head", head)
     assert (code, "matches its seals" in printed) == (0, True)
+    code, _, told = command("audit", "verify", "--head", "nonsense")
+    assert (code, "expected NUMBER:DIGEST" in told) == (1, True), "no sign of a log that was cut off"
     code, _, told = command("audit", "verify", "--head", "1:" + "0" * 64)
     assert (code, "does not exist" in told) == (1, True)
 

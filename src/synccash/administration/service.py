@@ -129,7 +129,8 @@ class Administration:
             if made is not None:
                 return {**made, "secret": secret}
         raise StateConflictError(
-            f"No valid key that has no replacement has the id {key_id}. List them with: synccash keys list"
+            f"The key {key_id} cannot be replaced: it does not exist, has expired, was revoked, or has a "
+            "replacement already. List all keys with: synccash keys list"
         )
 
     async def revoke_key(self, key_id: str, *, by: str, note: str = "") -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`synccash audit`: lists, exports and verifies the audit log."""
 
+import re
 from datetime import datetime
 from typing import Annotated
 
@@ -8,6 +9,7 @@ from cyclopts import App, Parameter
 from synccash.commands.terminal import print_facts, print_json, print_table, refuse, settings
 
 AUDIT = App(name="audit", help="The audit log: list, export, verify it.")
+_HEAD = re.compile(r"[0-9]+:[0-9a-f]{64}", re.ASCII)
 Url = Annotated[str | None, Parameter(help="URL of the API; by default SYNCCASH_API_URL, or this machine's.")]
 
 
@@ -84,7 +86,13 @@ def verify(*, head: str | None = None, json: bool = False) -> int:
         still contain it.
     """
     from synccash.administration.audit import verify_audit_log
+    from synccash.administration.errors import AdministrationError
 
+    if head is not None and _HEAD.fullmatch(head) is None:
+        raise AdministrationError(
+            "--head: expected NUMBER:DIGEST, as in the last line of an export or in audit_sealed of the "
+            "worker's log"
+        )
     found = verify_audit_log(settings(), head)
     problems = found.pop("problems")
     if json:

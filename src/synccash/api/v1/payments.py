@@ -164,8 +164,9 @@ async def submit_otp(
     tenant: Given[Tenant],
     wallet_limits: Given[WalletLimits],
 ) -> Json:
-    """Submit the payer's one-time password. When the rail refuses it, another may be submitted, at most five
-    for a payment; one more gets 409 `otp_tries_exceeded`."""
+    """Submit the payer's one-time password. When the rail refuses it, the payment stays `requires_action`,
+    the timeline says so (`otp_answered`), and another may be submitted, at most five for a payment; one more
+    gets 409 `otp_tries_exceeded`."""
 
     async def admit(payment: Payment) -> None:
         refusal = await wallet_limits.check_otp(tenant, payment.payer.msisdn.digits)
