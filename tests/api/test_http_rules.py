@@ -99,6 +99,7 @@ async def test_a_valid_trace_is_continued_and_any_other_begins_anew(
     [
         ("statsu=failed", "statsu", "did you mean status?"),
         ("limit=2&limit=3", "limit", "given more than once"),
+        ("offer=red", "offer", "this call has after, limit, payer, reference, status"),
         ("color=red", "color", "this call has after, limit, payer, reference, status"),
     ],
 )

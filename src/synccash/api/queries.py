@@ -14,6 +14,8 @@ from litestar.params import QueryParameter
 from synccash.api.body import printable
 from synccash.api.problem import invalid
 
+_NEAR = 0.7
+"""From which similarity on a name is proposed: at 0.6, the default, `payer` is close to `after`."""
 _MAX_NAMED = 5
 _MAX_NAME_LENGTH = 64
 
@@ -41,7 +43,7 @@ def check_query(request: Request[Any, Any, Any]) -> None:
 
 
 def _unknown(name: str, known: Mapping[str, bool]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=_NEAR)
     if near:
         return f"unknown query parameter; did you mean {near[0]}?"
     if not known:
