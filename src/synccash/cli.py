@@ -1,5 +1,6 @@
 """The `synccash` command line. Imports the groups of commands late, so that it starts quickly."""
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,8 @@ if TYPE_CHECKING:
     from cyclopts import App
 
 INSTALL = "pip install 'synccash[server,embedded]'"
-_INTERRUPTED = 130
-"""The exit code after Ctrl-C, as shells give it."""
+_INTERRUPTED, _BROKEN_PIPE = 130, 141
+"""The exit codes after Ctrl-C and of a writer whose reader has ended, as shells give them."""
 
 
 def main(words: "Sequence[str] | None" = None) -> None:
@@ -28,6 +29,10 @@ def main(words: "Sequence[str] | None" = None) -> None:
             "The input has ended. Run this command in a terminal, where it asks for passwords and codes; "
             "a program uses a token of `synccash operators create-token`"
         )
+    except BrokenPipeError:
+        # The reader of a pipe, such as `head`, has enough. Python would report it again when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = _BROKEN_PIPE
     except KeyboardInterrupt:
         code = _INTERRUPTED
     except ModuleNotFoundError as error:

@@ -1,5 +1,8 @@
 """What a process says that cannot start."""
 
+import subprocess
+import sys
+
 import pytest
 
 INSTALLATION = {"SYNCCASH_INSTALLATION_KEY": "5c" * 32}
@@ -23,3 +26,13 @@ def test_a_command_that_asks_says_that_it_needs_a_terminal(command, words):
     assert code == 1
     assert told.splitlines()[-1].startswith("synccash: The input has ended.")
     assert "Traceback" not in told
+
+
+def test_a_reader_who_has_seen_enough_causes_no_traceback():
+    words = [sys.executable, "-u", "-m", "synccash.cli", "config", "show"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        writer.stdout.close()
+        assert writer.stderr is not None
+        told = writer.stderr.read()
+    assert (writer.returncode, told) == (141, b"")
