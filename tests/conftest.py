@@ -3,10 +3,15 @@ import shutil
 import tempfile
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Before anything imports them.
 pytest.register_assert_rewrite("order_store_contract", "rails.rail_contract")
 pytest_plugins = ["servers_fixture", "stoppable_valkey"]
+
+# On a loaded machine an example may take as long as it likes.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 MEMORY = "/dev/shm"
 ENOUGH_BYTES = 4 * 2**30

@@ -84,6 +84,12 @@ FIND_PLUGIN = """
 from importlib.metadata import entry_points
 assert [one.value for one in entry_points(group="pytest11")] == ["synccash.resilience.pytest_plugin"]
 """
+UNHURRIED = """
+from hypothesis import settings
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
+"""
+"""As the suite's own conftest: on a loaded machine an example may take as long as it likes."""
 POST_TWICE = """
 import asyncio, importlib.util, sys
 import httpx
@@ -216,6 +222,7 @@ def check_copies(folder: Path) -> None:
         (folder / "copied" / "tests" / name).parent.mkdir()
         shutil.copy(ROOT / "tests" / name, folder / "copied" / "tests" / name)
     shutil.copy(ROOT / "pyproject.toml", folder / "copied")
+    (folder / "copied" / "tests" / "conftest.py").write_text(UNHURRIED, encoding="utf-8")
     suite = Environment(folder / "suite", distributions=TEST_TOOLS)
     copied = folder / "copied"
     refused = "import importlib.util as u; print([n for n in ('synccash', 'structlog') if u.find_spec(n)])"

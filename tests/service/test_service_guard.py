@@ -5,6 +5,7 @@ import contextlib
 import json
 import re
 from datetime import UTC, datetime
+from functools import partial
 from math import inf
 from uuid import uuid4
 
@@ -15,12 +16,14 @@ from structlog.testing import capture_logs
 from synccash.local.up import register
 from synccash.payments.references import ReferenceKey
 from synccash.payments.request import Tenant
+from synccash.processes import api as wiring
 from synccash.processes.api import application, assembled
 from synccash.resilience.claims import ClaimAnswer
 from synccash.resilience.idempotency import fingerprint, read_json
 from synccash.resilience.stored_answers import encode_answer
 from synccash.settings.loader import Settings
 from synccash.stores.postgres.order_store import PostgresOrderStore
+from synccash.stores.valkey.limits.rate_limiter import ValkeyLimiter
 
 TEST_KEY, ADMIN_KEY = "sk_test_" + "1" * 48, "sk_admin_" + "2" * 48
 
@@ -70,7 +73,9 @@ class Api:
 
 
 @pytest.fixture
-async def api(database_url, valkey_url):
+async def api(database_url, valkey_url, monkeypatch):
+    # A process counts by itself when Valkey has not answered in 50 ms, as may happen on a loaded machine.
+    monkeypatch.setattr(wiring, "ValkeyLimiter", partial(ValkeyLimiter, deadline_s=60.0))
     async with served(database_url, valkey_url=valkey_url) as api:
         yield api
 
