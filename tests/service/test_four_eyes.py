@@ -7,7 +7,9 @@ import uuid
 import pytest
 
 from api.served import served
+from encryption_samples import ENCRYPTION
 from service.operators import PASSWORD, token_of
+from service.test_canary import CANARY, LOCAL, NAME, in_database
 from service.test_operators import audit_of, opened_operators
 from synccash.administration.service import Administration
 from synccash.payments.access import AccessScope, OperatorRole
@@ -168,7 +170,7 @@ async def test_an_approved_action_is_executed_after_its_process_has_died(databas
         payment = await service.parked()
         approval = (await service.resolve("kofi", payment)).json()["id"]
         # The process of the first approval died: before the action, or after it and before the end.
-        approvals = PostgresApprovals(Database(service.pool))
+        approvals = PostgresApprovals(Database(service.pool, encryption=ENCRYPTION))
         assert await approvals.approve(
             approval, by="operator:esi", reason="seen", execute_s=0.0, role=OPERATOR
         )
@@ -187,7 +189,7 @@ async def test_an_approved_action_is_executed_after_its_process_has_died(databas
 async def test_while_an_approved_action_runs_nobody_else_runs_it(database_url):
     async with installed(database_url) as service:
         approval = (await service.credit("ama", 2500)).json()["id"]
-        approvals = PostgresApprovals(Database(service.pool))
+        approvals = PostgresApprovals(Database(service.pool, encryption=ENCRYPTION))
         assert await approvals.approve(
             approval, by="operator:esi", reason="seen", execute_s=60.0, role=OPERATOR
         )
@@ -241,7 +243,7 @@ async def test_a_secret_is_made_once_though_its_first_execution_was_not_recorded
 async def test_an_execution_that_was_taken_over_changes_nothing(database_url):
     async with installed(database_url) as service:
         approval = (await service.send("ama", "POST", "/admin/api-keys", LIVE_PAYOUTS)).json()["id"]
-        database = Database(service.pool)
+        database = Database(service.pool, encryption=ENCRYPTION)
         slow = await PostgresApprovals(database).approve(
             approval, by="operator:esi", reason="seen", execute_s=0.0, role=OPERATOR
         )
@@ -265,7 +267,7 @@ async def test_an_approved_action_that_does_not_end_can_be_declined(database_url
     async with installed(database_url) as service:
         payment = await service.parked()
         approval = (await service.resolve("kofi", payment)).json()["id"]
-        approvals = PostgresApprovals(Database(service.pool))
+        approvals = PostgresApprovals(Database(service.pool, encryption=ENCRYPTION))
         assert await approvals.approve(
             approval, by="operator:esi", reason="seen", execute_s=60.0, role=OPERATOR
         )
@@ -352,6 +354,26 @@ async def test_an_action_that_became_impossible_fails_and_says_why(database_url)
         shown = (await service.send("yaw", "GET", f"/approvals/{approval}")).json()
         assert shown["status"] == "failed"
         assert "outcome_unknown" in shown["failure"]
+
+
+async def test_the_database_shows_nothing_of_what_operators_write_about_an_action(database_url):
+    async with installed(database_url) as service:
+        texts = {"reason": f"{NAME} called from {LOCAL}", "key": f"receipt of {CANARY}"}
+        credit = (await service.credit("ama", 2500, **texts)).json()["id"]
+        payment = await service.parked()
+        evidence = {"outcome": "failed", "evidence": f"{LOCAL} was not debited"}
+        resolve = (await service.send("kofi", "POST", f"/payments/{payment}/resolve", evidence)).json()["id"]
+        decision = {"reason": f"asked {CANARY}"}
+        declined = await service.send("kofi", "POST", f"/approvals/{credit}/decline", decision)
+        done = await service.send("esi", "POST", f"/approvals/{resolve}/approve", decision)
+        assert (declined.status_code, done.status_code) == (200, 200), done.text
+        shown = (await service.send("yaw", "GET", "/approvals")).json()["data"]
+        assert [one["decision_reason"] for one in shown] == [decision["reason"]] * 2
+        assert [one["reason"] for one in shown] == [evidence["evidence"], texts["reason"]]
+        assert shown[1]["parameters"]["key"] == texts["key"]
+    # The names that operators write are in the audit log, which masks numbers only.
+    found = await asyncio.to_thread(in_database, database_url)
+    assert [one for one in found if NAME not in one or not one.startswith("table audit")] == []
 
 
 async def test_a_payout_needs_a_second_operator_above_the_limit_only(database_url):

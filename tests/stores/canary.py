@@ -5,11 +5,13 @@ from dataclasses import replace
 from order_store_contract import ANSWER, LATER_S, claim, opening, refund_opening, succeeded
 from payment_samples import NOW
 from stores.postgres_world import PostgresWorld
+from synccash.payments.approval import Action, ApprovalStatus, Execution
 from synccash.payments.case import Entry, Opened, PaymentCase, ReleaseLease
 from synccash.payments.payer import Msisdn, Payer
 from synccash.payments.request import Tenant
 from synccash.payments.webhook import EndpointStatus, WebhookEndpoint, WebhookSecret
 from synccash.stores.encryption import Encryption
+from synccash.stores.postgres.approvals import PostgresApprovals
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.order_store import PostgresOrderStore
 from synccash.stores.postgres.pool import Pool
@@ -66,9 +68,30 @@ async def filled(world: PostgresWorld, number: int) -> PaymentCase:
         updated_at=NOW,
     )
     await PostgresWebhooks(world.order_store.database).add(endpoint)
+    await approvals_filled(world, number)
     found = await world.order_store.payment(f"pay_{number}")
     assert found is not None
     return found
+
+
+async def approvals_filled(world: PostgresWorld, number: int) -> None:
+    """Write an approval that was declined, and one whose execution failed."""
+    approvals = PostgresApprovals(world.order_store.database)
+    declined, failed = f"apr_declined_{number}", f"apr_failed_{number}"
+    for approval_id in (declined, failed):
+        parameters = {"outcome": "failed", "note": f"for {CANARY}"}
+        action = Action(
+            name="payment_resolve", target=approval_id, parameters=parameters, reason=f"called {CANARY}"
+        )
+        await approvals.add(approval_id, action, by="operator:ama", valid_s=60.0)
+    assert await approvals.decline(declined, by="operator:kofi", reason=f"{CANARY} does not answer")
+    until = await world.value(
+        "UPDATE approvals SET status = 'approved', decided_by = 'operator:kofi', execute_until = now() "
+        "WHERE id = $1 RETURNING execute_until",
+        failed,
+    )
+    execution = Execution(failed, until)
+    await approvals.finish(execution, ApprovalStatus.FAILED, f"refused for {CANARY}")
 
 
 async def dump(pool: Pool) -> str:
@@ -102,4 +125,5 @@ async def shown(world: PostgresWorld, number: int) -> list[object]:
         sorted(await world.events(), key=lambda event: event.id),
         await reading.timeline(TENANT, f"pay_{number}"),
         [(one.id, one.secrets) for one in await webhooks.endpoints(TENANT)],
+        await PostgresApprovals(database).all(None, 100),
     ]

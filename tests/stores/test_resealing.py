@@ -64,7 +64,7 @@ async def test_plain_and_encrypted_rows_are_read_alike(pool: Pool):
     assert await shown(encrypted, 1) == before
     done = await sealed(encrypted)
     assert {table: written > 0 for table, (written, _) in done.items()} == dict.fromkeys(
-        ("payments", "refunds", "events", "timeline", "idempotency", "webhook_endpoints"), True
+        ("payments", "refunds", "events", "timeline", "idempotency", "webhook_endpoints", "approvals"), True
     ) | {"payouts": False, "operators": False}
     assert sum(unreadable for _, unreadable in done.values()) == 0
     assert await shown(encrypted, 1) == before

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from synccash.stores.encryption import DecryptionError, Encryption
-from synccash.stores.postgres import operators, rows, sealing, webhooks
+from synccash.stores.postgres import approvals, operators, rows, sealing, webhooks
 from synccash.stores.postgres.database import Database
 
 log = structlog.get_logger("synccash.encryption")
@@ -118,6 +118,24 @@ def _reseal_operator(encryption: Encryption, row: _Row) -> dict[str, Any]:
     return {"totp_secret": sealed}
 
 
+def _reseal_approval(encryption: Encryption, row: _Row) -> dict[str, Any]:
+    parameters, reason, sealed = approvals.seal_request(
+        encryption, row["id"], *approvals.open_request(encryption, row)
+    )
+    written: dict[str, Any] = {"parameters": parameters.decode(), "reason": reason, "sealed": sealed}
+    for column in _APPROVAL_TEXTS:
+        text = approvals.open_text(encryption, row, column)
+        written[column], written[f"sealed_{column}"] = approvals.seal_text(
+            encryption, row["id"], column, text
+        )
+    return written
+
+
+_APPROVAL_TEXTS = (approvals.DECISION_REASON, approvals.FAILURE)
+_APPROVAL_CHANGES = {
+    "sealed": "bytea",
+    **{name: kind for one in _APPROVAL_TEXTS for name, kind in ((one, "text"), (f"sealed_{one}", "bytea"))},
+}
 _ORDERS = "object_id ~ '^(pay|re|po)_'"
 _TABLES = (
     *(_order_table(name) for name in sealing.PERSONAL),
@@ -173,6 +191,24 @@ _TABLES = (
         written={"totp_secret": "bytea"},
         unchanged={"totp_secret": "bytea"},
         reseal=_reseal_operator,
+    ),
+    _Table(
+        name="approvals",
+        key={"id": "text"},
+        stale="(sealed IS NULL OR num_nonnulls(decision_reason, failure) > 0 OR "
+        + " OR ".join(
+            f"({column} IS NOT NULL AND {_OTHER_KEY.format(column=column)})"
+            for column in ("sealed", *(f"sealed_{one}" for one in _APPROVAL_TEXTS))
+        )
+        + ")",
+        read={
+            "parameters": "parameters::text",
+            "reason": "reason",
+            **{column: column for column in _APPROVAL_CHANGES},
+        },
+        written={"parameters": "json", "reason": "text", **_APPROVAL_CHANGES},
+        unchanged=_APPROVAL_CHANGES,
+        reseal=_reseal_approval,
     ),
 )
 
