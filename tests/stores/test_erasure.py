@@ -17,7 +17,7 @@ from synccash.payments.payer_networks import payer_hash
 from synccash.payments.payment import PaymentStatus, RefundStatus
 from synccash.processes.housekeeping import RetentionLoop
 from synccash.stores.encryption import Encryption
-from synccash.stores.postgres.erasure import PostgresErasure
+from synccash.stores.postgres.erasure import EVENTS_OF_OBJECTS, PostgresErasure
 from synccash.stores.postgres.payer_networks import PostgresNetworks
 from synccash.stores.postgres.pool import Pool
 
@@ -255,6 +255,17 @@ async def test_the_retention_erases_old_ended_orders_and_goes_on_behind_them(poo
     await pool.execute(age)
     await loop.erase_old()
     assert {row["id"] for row in await pool.fetch(query)} == erased | {"pay_3"}
+
+
+async def test_the_events_of_an_order_are_found_without_reading_those_of_others(pool: Pool):
+    await pool.execute(
+        "INSERT INTO events (id, merchant_id, livemode, type, created_at, object_id, object_version, data) "
+        "SELECT 'evt_' || n, 'm_1', false, 'payment.succeeded', now(), 'pay_' || n, 1, '{}' "
+        "FROM generate_series(1, 5000) n"
+    )
+    await pool.execute("ANALYZE events")
+    plan = await pool.fetch(f"EXPLAIN {EVENTS_OF_OBJECTS}", ["pay_1", "pay_2"])
+    assert "events_of_object" in "".join(row[0] for row in plan)
 
 
 async def test_an_erased_payments_refund_keeps_no_reason(pool: Pool):

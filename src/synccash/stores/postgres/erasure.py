@@ -72,7 +72,7 @@ WHERE w.status <> 'removed' AND e.created_at > now() - interval '30 days'
     AND coalesce(r.payment_id, e.object_id) = ANY ($3::text[])
 """
 _REFUNDS = "SELECT id FROM refunds WHERE payment_id = ANY ($1::text[])"
-_EVENTS = "SELECT id, data::text, sealed FROM events WHERE object_id = ANY ($1::text[])"
+EVENTS_OF_OBJECTS = "SELECT id, data::text, sealed FROM events WHERE object_id = ANY ($1::text[])"
 _WRITE_EVENTS = """
 UPDATE events e SET sealed = v.sealed, data = NULL
 FROM unnest($1::text[], $2::bytea[]) AS v(id, sealed) WHERE e.id = v.id
@@ -197,7 +197,7 @@ class PostgresErasure:
     async def _erase_events(self, ids: Sequence[str]) -> None:
         places: list[str] = []
         sealed: list[bytes] = []
-        for row in await self.database.repeat(_EVENTS, ids):
+        for row in await self.database.repeat(EVENTS_OF_OBJECTS, ids):
             place = rows.event_place(row["id"])
             plain = _decode(sealing.either(self.encryption, place, row["data"], row["sealed"]))
             places.append(row["id"])
