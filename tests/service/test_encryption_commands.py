@@ -97,10 +97,20 @@ async def test_the_retention_needs_its_setting_and_erases_what_is_older(command,
         "UPDATE payments SET status = 'failed', due_at = NULL, lease_until = NULL,"
         " created_at = now() - interval '31 days', updated_at = now() - interval '8 days'",
     )
+    await execute(
+        database_url,
+        "INSERT INTO webhook_endpoints (id, merchant_id, livemode, url, secrets, status, updated_at)"
+        " VALUES ('we_1', 'mer_test', false, 'https://shop.example/hook', '[]', 'removed',"
+        " now() - interval '31 days')",
+    )
     code, printed, _ = await asyncio.to_thread(
         command, "retention", "--json", environment={"SYNCCASH_RETENTION_DAYS": "30"}
     )
     assert code == 0
-    assert json.loads(printed)["data"][0] == {"table": "payments", "orders": 1}
+    assert json.loads(printed)["data"] == [
+        {"table": "payments", "orders": 1},
+        {"table": "payouts", "orders": 0},
+        {"table": "webhook_endpoints", "rows": 1},
+    ]
     shown = json.loads(command("payments", "show", paid["id"], "--json")[1])
     assert shown["payer"]["msisdn"] == ERASED

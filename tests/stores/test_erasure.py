@@ -20,6 +20,7 @@ from synccash.stores.encryption import Encryption
 from synccash.stores.postgres.erasure import EVENTS_OF_OBJECTS, PostgresErasure
 from synccash.stores.postgres.payer_networks import PostgresNetworks
 from synccash.stores.postgres.pool import Pool
+from synccash.stores.postgres.removed_endpoints import PostgresRemovedEndpoints
 
 NUMBER = Msisdn(CANARY)
 
@@ -241,7 +242,9 @@ async def test_the_retention_erases_old_ended_orders_and_goes_on_behind_them(poo
         if number != 3:
             await end(world, number)
     await pool.execute("UPDATE payments SET created_at = now() - interval '100 days' WHERE id <> 'pay_5'")
-    loop = RetentionLoop(erasure(world, retention_days=90))
+    loop = RetentionLoop(
+        erasure(world, retention_days=90), PostgresRemovedEndpoints(world.order_store.database, 90)
+    )
     await loop.erase_old()
     assert loop.erased == 0, "their events may still be delivered"
     age = "UPDATE payments SET updated_at = now() - interval '8 days'"

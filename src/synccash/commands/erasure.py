@@ -25,7 +25,8 @@ def erase(
 
 
 def retention(*, json: bool = False) -> int:
-    """Overwrite the personal data of all ended orders that are older than retention_days.
+    """Overwrite the personal data of all ended orders that are older than retention_days, and delete webhook
+    endpoints that were removed before.
 
     Workers do the same every hour.
     """
@@ -34,7 +35,7 @@ def retention(*, json: bool = False) -> int:
     done = erase_old(settings())
     if json:
         return print_json({"data": done})
-    return print_table(("table", "erased orders"), [tuple(one.values()) for one in done], nothing="")
+    return print_table(("table", "erased or deleted"), [tuple(one.values()) for one in done], nothing="")
 
 
 COMMANDS = (erase, retention)

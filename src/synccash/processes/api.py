@@ -98,6 +98,7 @@ from synccash.stores.postgres.rail_status import PostgresRailStatus
 from synccash.stores.postgres.reading import PostgresReading
 from synccash.stores.postgres.recent_payouts import PostgresRecentPayouts
 from synccash.stores.postgres.recovery import PostgresRecovery, hold_if_server_changed
+from synccash.stores.postgres.removed_endpoints import PostgresRemovedEndpoints
 from synccash.stores.postgres.runtime_role import RoleCheck
 from synccash.stores.postgres.waiting import PostgresWaiting
 from synccash.stores.postgres.webhooks import PostgresWebhooks
@@ -409,12 +410,14 @@ def _start_watches(wiring: _Wiring, parts: _EngineParts) -> tuple[Backlog, Float
 
 
 def _retention(wiring: _Wiring) -> RetentionLoop | None:
-    """The loop that erases personal data past its retention; None where the settings keep it."""
+    """The loop that erases and deletes what is past its retention; None where the settings keep it."""
     settings, database = wiring.settings, wiring.database
-    if settings.retention_days is None or database.encryption is None:
+    days = settings.retention_days
+    if days is None or database.encryption is None:
         return None
     return RetentionLoop(
-        PostgresErasure(database, database.encryption, settings.refundable_days, settings.retention_days)
+        PostgresErasure(database, database.encryption, settings.refundable_days, days),
+        PostgresRemovedEndpoints(database, days),
     )
 
 

@@ -1,7 +1,8 @@
-"""Deletes idempotency claims, and erases the personal data of orders, after their retention. In batches; any
-number of processes may do it at once."""
+"""Deletes idempotency claims and removed webhook endpoints, and erases the personal data of orders, after
+their retention. In batches; any number of processes may do it at once."""
 
 import asyncio
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 import structlog
@@ -10,6 +11,7 @@ from synccash.payments.errors import StoreUnavailableError
 from synccash.stores.encryption import DecryptionError
 from synccash.stores.postgres.claims import PostgresClaims
 from synccash.stores.postgres.erasure import PostgresErasure
+from synccash.stores.postgres.removed_endpoints import PostgresRemovedEndpoints
 
 log = structlog.get_logger("synccash.housekeeping")
 
@@ -46,11 +48,13 @@ class Housekeeping:
 
 @dataclass(slots=True)
 class RetentionLoop:
-    """Live: one per worker. Erases the personal data of orders older than the retention, every hour; `erased`
-    counts them."""
+    """Live: one per worker. Every hour erases the personal data of orders, and deletes removed webhook
+    endpoints, that are older than the retention; `erased` and `deleted` count them."""
 
     erasure: PostgresErasure
+    endpoints: PostgresRemovedEndpoints
     erased: int = 0
+    deleted: int = 0
     _done: dict[str, str] = field(default_factory=lambda: {"payments": "", "payouts": ""})
     _stopped: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -59,6 +63,7 @@ class RetentionLoop:
         while not self._stopped.is_set():
             try:
                 await self.erase_old()
+                await self.delete_endpoints()
             except (StoreUnavailableError, DecryptionError) as error:
                 log.warning("retention_put_off", reason=str(error))
             await _pause(self._stopped, _RETENTION_PAUSE_S)
@@ -84,6 +89,17 @@ class RetentionLoop:
                 await _pause(self._stopped, _BATCH_PAUSE_S)
         if self.erased:
             log.info("personal_data_erased", orders=self.erased)
+
+    async def delete_endpoints(self) -> None:
+        """Delete all removed endpoints that are due."""
+        async with aclosing(self.endpoints.delete_old()) as steps:
+            async for deleted in steps:
+                self.deleted += deleted
+                if deleted:
+                    log.info("removed_endpoints_deleted", endpoints=deleted)
+                if self._stopped.is_set():
+                    return
+                await _pause(self._stopped, _BATCH_PAUSE_S)
 
 
 async def _pause(stopped: asyncio.Event, seconds: float) -> None:

@@ -1,4 +1,5 @@
-"""Erases personal data: of one number when a person asks for it, and of all orders past their retention."""
+"""Erases personal data: of one number when a person asks for it, and of all orders past their retention; with
+these, deletes webhook endpoints that were removed before."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +11,7 @@ from synccash.settings.loader import Settings
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.erasure import FoundOrder, PostgresErasure
 from synccash.stores.postgres.lookup_key import WRONG_LOOKUP_KEY, is_lookup_key_wrong
+from synccash.stores.postgres.removed_endpoints import PostgresRemovedEndpoints
 
 _PAGE = 200
 _WHY = {
@@ -53,11 +55,13 @@ def erase_number(settings: Settings, msisdn: str, *, reason: str) -> dict[str, A
 
 
 def erase_old(settings: Settings) -> list[dict[str, Any]]:
-    """Erases the personal data of all orders past `retention_days`; returns the number of each kind.
+    """Erases the personal data of all orders past `retention_days`, and deletes the webhook endpoints that
+    were removed before; returns the number of each kind.
 
     Raises AdministrationError.
     """
-    if settings.retention_days is None:
+    days = settings.retention_days
+    if days is None:
         raise AdministrationError(
             "retention_days is not set, so personal data is kept. Set SYNCCASH_RETENTION_DAYS to the number "
             "of days that your records must be kept"
@@ -65,7 +69,7 @@ def erase_old(settings: Settings) -> list[dict[str, Any]]:
 
     async def write(database: Database) -> list[dict[str, Any]]:
         erasure = _erasure(database, settings)
-        await write_audit_entry(database, "retention", f"older than {settings.retention_days} days")
+        await write_audit_entry(database, "retention", f"older than {days} days")
         done: list[dict[str, Any]] = []
         for table in ("payments", "payouts"):
             total, after = 0, ""
@@ -73,7 +77,9 @@ def erase_old(settings: Settings) -> list[dict[str, Any]]:
                 erased, after, _ = await erasure.erase_old(table, after=after, limit=_PAGE)
                 total += erased
             done.append({"table": table, "orders": total})
-        return done
+        endpoints = PostgresRemovedEndpoints(database, days)
+        deleted = [step async for step in endpoints.delete_old()]
+        return [*done, {"table": "webhook_endpoints", "rows": sum(deleted)}]
 
     return with_database(settings, write)
 

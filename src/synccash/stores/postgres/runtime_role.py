@@ -16,6 +16,7 @@ from synccash.stores.postgres.pool import CONNECT_TIMEOUT_S, Connection
 _DELETES = frozenset(
     {
         "balance_fees",
+        "deliveries",
         "idempotency",
         "installation_keys",
         "operator_addresses",
@@ -23,6 +24,7 @@ _DELETES = frozenset(
         "payer_networks",
         "request_claims",
         "suspended_merchants",
+        "webhook_endpoints",
     }
 )
 """The tables from which the service removes rows."""
