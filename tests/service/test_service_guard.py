@@ -145,6 +145,23 @@ async def test_a_repeat_is_answered_from_the_cache_and_costs_no_quota(api):
     assert (await api.pay()).status_code == 201
 
 
+@pytest.mark.parametrize("at_once", [False, True], ids=["stored answers", "joined requests"])
+@pytest.mark.parametrize("limit", ["api_key", "ip", "endpoint", "global"])
+async def test_repeats_are_no_way_around_the_limits_that_protect_the_service(
+    database_url, valkey_url, limit, at_once
+):
+    async with served(database_url, valkey_url=valkey_url, rate_limits=f"{limit}=5/3600") as api:
+        tries = [lambda: api.pay(key="k", reference="r")] * 8
+        answers = (
+            await asyncio.gather(*(one() for one in tries)) if at_once else [await one() for one in tries]
+        )
+        # The look-up of the key counts for the address, too.
+        assert [answer.status_code for answer in answers].count(201) in (4, 5)
+        refused = [answer.json() for answer in answers if answer.status_code == 429]
+        assert len(refused) in (3, 4)
+        assert all(one["violated_policies"] == [limit] for one in refused)
+
+
 async def test_another_payload_under_a_used_key_is_refused(api):
     await api.pay(key="k", reference="r")
     other = await api.pay(key="k", reference="another")

@@ -138,7 +138,9 @@ def _encode_term(limit: Limit, cost: int) -> _Term:
     term = (
         bucket_cost,
         bucket_size,
-        # A replayed answer must cost no user quota: the merchant's request was counted the first time.
+        # A repeat starts no second payment, so the user's quota does not count it. The other limits protect
+        # the service, and a repeat is work like any other request: if it were free, one stored answer would
+        # be a way around the limits of the key, the address and of all requests.
         int(limit.scope == "user"),
         _ALGORITHMS[limit.algorithm],
         unit,
