@@ -75,10 +75,10 @@ class WatchedOrderStore:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    async def record(self, move: Any) -> bool:
+    async def record(self, move: Any, note: Any = None) -> bool:
         if self._world.is_cut_off:
             self._world.met_partition.add(move.order.id)
-        return await self._inner.record(move)
+        return await self._inner.record(move, note)
 
     async def renew(self, holds: Sequence[Any], *, lease_s: float) -> Any:
         if self._world.is_cut_off:

@@ -19,6 +19,7 @@ import msgspec
 from drill.deployment import Deployment, deployed
 from matrix.codes import ENDS, EXPIRED, KNOWN_5XX, REFUSALS, SAID, Meaning, NobodyKnows, NotNow, Refused
 from matrix.faults import FAULTS, End, Fault, Late, is_a_cell
+from synccash.payments.audit import AuditNote
 from synccash.payments.case import Claim, Commit
 from synccash.payments.errors import StoreUnavailableError
 from synccash.payments.payer import Msisdn, Payer
@@ -110,8 +111,8 @@ class CommitNotifyingStore(PostgresOrderStore):
 
     commits: defaultdict[str, asyncio.Event]
 
-    async def record(self, move: Commit) -> bool:
-        committed = await super().record(move)
+    async def record(self, move: Commit, note: AuditNote | None = None) -> bool:
+        committed = await super().record(move, note)
         for name in (move.order.id, _ANY):
             self.commits[name].set()
         return committed

@@ -213,3 +213,24 @@ async def test_migrate_gives_the_services_role_its_rights(command, database_url)
     missing = {**as_one, "SYNCCASH_DATABASE_RUNTIME_ROLE": "nobody_yet"}
     code, _, told = command("migrate", environment=missing)
     assert (code, "CREATE ROLE" in told) == (1, True)
+
+
+async def test_a_decision_is_recorded_once_and_a_refused_one_is_not(database_url):
+    async with served(database_url, risk_review_from=1) as api:
+        paid = [(await api.pay()).json() for _ in range(2)]
+        assert {one["status_detail"] for one in paid} == {"risk_review"}
+        decision = {"reason": "a known buyer"}
+        answers = [
+            await api.send("POST", f"/payments/{payment['id']}/{kind}", decision, key=api.admin_key)
+            for payment, kind in ((paid[0], "approve"), (paid[1], "decline"), (paid[1], "approve"))
+        ]
+        assert [answer.status_code for answer in answers] == [200, 200, 409]
+        resolved = {"outcome": "failed", "evidence": "statement line 7"}
+        path = f"/payments/{paid[1]['id']}/resolve"
+        assert (await api.send("POST", path, resolved, key=api.admin_key)).status_code == 409
+    entries = [one for one in await entries_of(database_url) if one.target.startswith("pay_")]
+    assert [(one.action, one.target, one.reason) for one in entries] == [
+        ("payment_approve", paid[0]["id"], "a known buyer"),
+        ("payment_decline", paid[1]["id"], "a known buyer"),
+    ]
+    assert [one.request_id for one in entries] == [one.headers["request-id"] for one in answers[:2]]

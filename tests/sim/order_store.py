@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 
 from sim.loop import NODE, checkpoint
 from synccash.payments.attempt import Attempt, AttemptState
+from synccash.payments.audit import AuditNote
 from synccash.payments.case import (
     AlreadyClaimed,
     Case,
@@ -158,7 +159,7 @@ class FakeOrderStore:
     async def answer(self, order_id: str, answer: StoredAnswer) -> StoredAnswer:
         return await self._call("answer", self._answer, order_id, answer)
 
-    async def record(self, commit: Commit) -> bool:
+    async def record(self, commit: Commit, note: AuditNote | None = None) -> bool:
         return await self._call("record", self._record, commit)
 
     async def take_due(self, *, limit: int, lease_s: float) -> Sequence[Case]:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 from synccash.payments.attempt import Attempt
+from synccash.payments.audit import AuditNote
 from synccash.payments.case import (
     AlreadyClaimed,
     Case,
@@ -189,9 +190,9 @@ class OrderStore(Protocol):
         """
         ...
 
-    async def record(self, commit: Commit) -> bool:
+    async def record(self, commit: Commit, note: AuditNote | None = None) -> bool:
         """Write a commit. Returns False and writes nothing when the order has changed, was leased by another
-        worker, or has expired in the meantime.
+        worker, or has expired in the meantime. `note` is written to the audit log in the same transaction.
 
         In the same commit, a refund that succeeds adds to its payment's `amount_refunded`. A refund that
         fails gives its reservation back, and takes it again where one of its attempts is found to have moved

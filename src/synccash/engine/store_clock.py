@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from synccash.engine.ports import OrderStore
+from synccash.payments.audit import AuditNote
 from synccash.payments.case import (
     AlreadyClaimed,
     Case,
@@ -102,8 +103,8 @@ class ObservedOrderStore:
     async def answer(self, order_id: str, answer: StoredAnswer) -> StoredAnswer:
         return await self.inner.answer(order_id, answer)
 
-    async def record(self, commit: Commit) -> bool:
-        return await self.inner.record(commit)
+    async def record(self, commit: Commit, note: AuditNote | None = None) -> bool:
+        return await self.inner.record(commit, note)
 
     async def take_due(self, *, limit: int, lease_s: float) -> Sequence[Case]:
         asked_at = self._clock.unadjusted()

@@ -57,6 +57,7 @@ class ApprovedActions:
             run=self._resolve,
             needs_second=self._is_under_review,
             role=operator,
+            notes_itself=True,
             was_executed=self._was_decided,
         )
         operators = ActionRule(run=self._operator_change, needs_second=_always, role=admin, notes_itself=True)
@@ -66,6 +67,7 @@ class ApprovedActions:
                 run=self._approve_payout,
                 needs_second=self._is_large_payout,
                 role=operator,
+                notes_itself=True,
                 was_executed=self._was_decided,
             ),
             "payment_return_surplus": ActionRule(
@@ -111,6 +113,7 @@ class ApprovedActions:
                 evidence=action.reason,
                 received=parameter(action, "amount_received"),
                 rail=parameter(action, "rail"),
+                note=_decision_note(action, by),
             )
         except StateConflictError as error:
             return await self._done_before(action, error)
@@ -118,7 +121,11 @@ class ApprovedActions:
     async def _approve_payout(self, action: Action, by: str) -> bytes:
         try:
             return await self.engine.reviewing.approve(
-                action.target, by=by, reason=action.reason, kind=OrderKind.PAYOUT
+                action.target,
+                by=by,
+                reason=action.reason,
+                kind=OrderKind.PAYOUT,
+                note=_decision_note(action, by),
             )
         except StateConflictError as error:
             return await self._done_before(action, error)
@@ -292,6 +299,11 @@ def _encoded_key(made: Mapping[str, Any]) -> bytes:
 
 def _credit_note(action: Action, by: str) -> AuditNote:
     return replace(audit_note(by, action.name, action), merchant_id=action.target)
+
+
+def _decision_note(action: Action, by: str) -> AuditNote | None:
+    """Return the audit entry of a decision on an order; None after an approval, whose own entry has it."""
+    return audit_note(by, action.name, action) if action.execution is None else None
 
 
 def _account(action: Action) -> BalanceAccount:

@@ -51,10 +51,10 @@ class ActionRule:
     `run` executes it in the name of `by` and returns the result as JSON; called a second time for the same
     approval, it moves nothing a second time. `needs_second` tells whether a second operator is needed; it
     raises RequestError if the action cannot be executed anyway. `role`: what the operator who requests it
-    must still be when it is approved. `notes_itself`: `run` writes the audit entry, and records the execution
-    of an approval, in the transaction of the change. `was_executed` tells, for the other actions, whether an
-    approval has changed the order already. `needs_operator` tells whether an admin key cannot execute it,
-    also where no second operator is needed.
+    must still be when it is approved. `notes_itself`: `run` writes the audit entry in the transaction of the
+    change, and without `was_executed` also records the execution of an approval there. `was_executed` tells,
+    for changes of orders, whether an approval has changed the order already. `needs_operator` tells whether
+    an admin key cannot execute it, also where no second operator is needed.
     """
 
     run: Callable[[Action, str], Awaitable[bytes]]

@@ -42,6 +42,7 @@ from synccash.api.v1.approvals import perform, resolution
 from synccash.api.v1.management import Management
 from synccash.engine.engine import Engine
 from synccash.payments.approval import Action
+from synccash.payments.audit import AuditNote
 from synccash.payments.case import PaymentCase, UnreadablePayment
 from synccash.payments.document import payment_document
 from synccash.payments.errors import ObjectNotFoundError
@@ -208,14 +209,13 @@ async def approve_payment(
     payment_id: Id,
     data: JSONBody[DecisionBody],
     engine: Given[Engine],
-    management: Given[Management],
     operator: Given[str],
 ) -> Json:
     """Operator: approve a payment in risk review; it is then sent."""
-    await management.audit.note(
-        actor=operator, action="payment_approve", target=payment_id, reason=data.reason
+    note = AuditNote(actor=operator, action="payment_approve", target=payment_id, reason=data.reason)
+    return encoded_json(
+        await engine.reviewing.approve(payment_id, by=operator, reason=data.reason, note=note)
     )
-    return encoded_json(await engine.reviewing.approve(payment_id, by=operator, reason=data.reason))
 
 
 @post(
@@ -225,14 +225,13 @@ async def decline_payment(
     payment_id: Id,
     data: JSONBody[DecisionBody],
     engine: Given[Engine],
-    management: Given[Management],
     operator: Given[str],
 ) -> Json:
     """Operator: decline a payment in risk review; it ends as failed."""
-    await management.audit.note(
-        actor=operator, action="payment_decline", target=payment_id, reason=data.reason
+    note = AuditNote(actor=operator, action="payment_decline", target=payment_id, reason=data.reason)
+    return encoded_json(
+        await engine.reviewing.decline(payment_id, by=operator, reason=data.reason, note=note)
     )
-    return encoded_json(await engine.reviewing.decline(payment_id, by=operator, reason=data.reason))
 
 
 @post(

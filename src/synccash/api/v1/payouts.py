@@ -24,6 +24,7 @@ from synccash.api.v1.approvals import perform, resolution
 from synccash.api.v1.management import Management
 from synccash.engine.engine import Engine
 from synccash.payments.approval import Action
+from synccash.payments.audit import AuditNote
 from synccash.payments.document import payout_document
 from synccash.payments.errors import ObjectNotFoundError
 from synccash.payments.payer import Msisdn
@@ -95,13 +96,14 @@ async def decline_payout(
     payout_id: Id,
     data: JSONBody[DecisionBody],
     engine: Given[Engine],
-    management: Given[Management],
     operator: Given[str],
 ) -> Json:
     """Operator: decline a payout in risk review; it ends as failed."""
-    await management.audit.note(actor=operator, action="payout_decline", target=payout_id, reason=data.reason)
+    note = AuditNote(actor=operator, action="payout_decline", target=payout_id, reason=data.reason)
     return encoded_json(
-        await engine.reviewing.decline(payout_id, by=operator, reason=data.reason, kind=OrderKind.PAYOUT)
+        await engine.reviewing.decline(
+            payout_id, by=operator, reason=data.reason, kind=OrderKind.PAYOUT, note=note
+        )
     )
 
 

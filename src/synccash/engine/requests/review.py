@@ -11,6 +11,7 @@ from synccash.engine.progress.attempts import Attempts
 from synccash.engine.requests.replies import read_order
 from synccash.payments import lifecycle
 from synccash.payments.attempt import Attempt
+from synccash.payments.audit import AuditNote
 from synccash.payments.case import Case, Commit, Order, ReleaseLease, returned_debit
 from synccash.payments.errors import ObjectNotFoundError, StateConflictError
 from synccash.payments.failure import Failure, FailureCode
@@ -32,7 +33,8 @@ class Resolution(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReviewRequests:
-    """Applies the decisions. Each is written to the order's timeline with its author and reason.
+    """Applies the decisions. Each is written to the order's timeline with its author and reason, and with
+    `note` to the audit log, in one transaction.
 
     All methods return the order as JSON and raise ObjectNotFoundError and StateConflictError.
     """
@@ -45,7 +47,13 @@ class ReviewRequests:
     attempts: Attempts
 
     async def approve(
-        self, order_id: str, *, by: str, reason: str, kind: OrderKind = OrderKind.PAYMENT
+        self,
+        order_id: str,
+        *,
+        by: str,
+        reason: str,
+        kind: OrderKind = OrderKind.PAYMENT,
+        note: AuditNote | None = None,
     ) -> bytes:
         """Release a payment or payout from risk review, so that it is sent to a rail."""
 
@@ -53,10 +61,16 @@ class ReviewRequests:
             order = _fenced(lifecycle.queued(case.order, now=self.clock.now()))
             return self._decided(case, order, "approved", by, reason, lease=ReleaseLease(0.0))
 
-        return await self._risk(kind, order_id, commit)
+        return await self._risk(kind, order_id, commit, note)
 
     async def decline(
-        self, order_id: str, *, by: str, reason: str, kind: OrderKind = OrderKind.PAYMENT
+        self,
+        order_id: str,
+        *,
+        by: str,
+        reason: str,
+        kind: OrderKind = OrderKind.PAYMENT,
+        note: AuditNote | None = None,
     ) -> bytes:
         """End a payment or payout that is in risk review as failed."""
 
@@ -69,7 +83,7 @@ class ReviewRequests:
                 case, order, lease=ReleaseLease(None), timeline=(entry,), refuse_in_recovery=True
             )
 
-        return await self._risk(kind, order_id, commit)
+        return await self._risk(kind, order_id, commit, note)
 
     async def resolve(
         self,
@@ -81,6 +95,7 @@ class ReviewRequests:
         evidence: str,
         received: int | None = None,
         rail: str | None = None,
+        note: AuditNote | None = None,
     ) -> bytes:
         """End an order under review with the outcome that an operator established at the rail.
 
@@ -102,7 +117,7 @@ class ReviewRequests:
             ended = replace(case, attempts=merged(case.attempts, changed))
             lease = self.timing.release_ended(ended)
             commit = self._decided(case, order, "resolved", by, evidence, *changed, lease=lease)
-            if await self.order_store.record(commit):
+            if await self.order_store.record(commit, note):
                 return render(order, ended.attempts)
 
     def _lost(self, case: Case, rail: str, outcome: Resolution) -> Attempt:
@@ -152,7 +167,9 @@ class ReviewRequests:
         paid = _paying_attempt(case, answer.amount)
         return _fenced(lifecycle.succeeded(case.order, paid, now=now)), (paid,)
 
-    async def _risk(self, kind: OrderKind, order_id: str, build_commit: _BuildCommit) -> bytes:
+    async def _risk(
+        self, kind: OrderKind, order_id: str, build_commit: _BuildCommit, note: AuditNote | None
+    ) -> bytes:
         while True:
             case = await self._case(kind, order_id)
             order = case.order
@@ -173,7 +190,7 @@ class ReviewRequests:
                     f"{status.value}"
                 )
             commit = build_commit(case)
-            if await self.order_store.record(commit):
+            if await self.order_store.record(commit, note):
                 self.work_signal.notify()
                 return render(commit.order, case.attempts)
 

@@ -1,6 +1,6 @@
 """The audit log in PostgreSQL: what operators do, what merchants change, and who reads unmasked numbers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -117,6 +117,18 @@ async def change_with_note(
     """
     if note is None:
         return await database.repeat(statement, *arguments)
+    work = noted(note, statement, *arguments, has_changed=has_changed)
+    return await database.repeat_with(database.once_with, work)
+
+
+def noted(
+    note: AuditNote,
+    statement: str,
+    *arguments: Any,
+    has_changed: Callable[[list[asyncpg.Record]], bool] = bool,
+) -> Callable[[PooledConnection], Awaitable[list[asyncpg.Record]]]:
+    """Return what runs a statement on a connection and, if it changes anything, records `note` in its
+    transaction. It raises ExecutionEndedError where the execution in the note is no longer the valid one."""
 
     async def change(connection: PooledConnection) -> list[asyncpg.Record]:
         async with connection.transaction():
@@ -130,7 +142,7 @@ async def change_with_note(
                     raise ExecutionEndedError(execution.approval_id)
             return rows
 
-    return await database.repeat_with(database.once_with, change)
+    return change
 
 
 def _values(note: AuditNote) -> tuple[Any, ...]:

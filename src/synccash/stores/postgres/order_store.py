@@ -5,15 +5,17 @@ commit was written before it returns.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncpg
 import structlog
 
+from synccash.payments.audit import AuditNote
 from synccash.payments.case import (
     AlreadyClaimed,
     Case,
@@ -41,6 +43,7 @@ from synccash.payments.recovery import Recovery
 from synccash.stores.batching import NaturalBatch
 from synccash.stores.encryption import DecryptionError, Encryption
 from synccash.stores.postgres import commits, due, opening, rows, sealing
+from synccash.stores.postgres.audit import noted
 from synccash.stores.postgres.database import TRIES, Database, InDoubtError
 from synccash.stores.postgres.errors import InvariantBrokenError
 from synccash.stores.postgres.order_tables import ORDER_TABLES
@@ -180,6 +183,15 @@ class PostgresOrderStore:
         found = await self._once(commits.MOVE[OrderKind.REFUND], rows.as_argument([document]))
         return found[0] if found else None
 
+    async def _move_noted(
+        self, kind: OrderKind, note: AuditNote, document: dict[str, Any]
+    ) -> asyncpg.Record | None:
+        """Write one commit in a transaction of its own, with its entry of the audit log. A repeat after a
+        lost connection finds the commit and writes neither again."""
+        work = noted(note, commits.MOVE[kind], rows.as_argument([document]))
+        found = await self._checked(self.database.once_with(work))
+        return found[0] if found else None
+
     async def claimed(self, scope: str, key: str) -> AlreadyClaimed | None:
         """Return the stored claim of a key."""
         keys = [sealing.claim_key(self.database.encryption, scope, key), key]
@@ -198,13 +210,14 @@ class PostgresOrderStore:
                 return self._answer(order_id, found[0])
         return answer
 
-    async def record(self, commit: Commit) -> bool:
+    async def record(self, commit: Commit, note: AuditNote | None = None) -> bool:
         """Write a commit, or nothing when the order was changed, leased by another holder, or expired."""
         document = _move_document(commit, self.database.encryption)
+        kind = commit.order.kind
+        submit = self._moves[kind] if note is None else partial(self._move_noted, kind, note)
         doubtful = False
         for _ in range(TRIES):
             try:
-                submit = self._moves[commit.order.kind]
                 if await self.database.commit_with(submit, document) is not None:
                     return True
             except InDoubtError:
@@ -347,8 +360,11 @@ class PostgresOrderStore:
         return await self.database.commit_with(self._once, statement, *arguments)
 
     async def _once(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+        return await self._checked(self.database.once(statement, *arguments))
+
+    async def _checked(self, found: Awaitable[list[asyncpg.Record]]) -> list[asyncpg.Record]:
         try:
-            return await self.database.once(statement, *arguments)
+            return await found
         except asyncpg.IntegrityConstraintViolationError as error:
             raise InvariantBrokenError(error.constraint_name or "", str(error)) from error
 
