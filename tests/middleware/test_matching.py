@@ -49,6 +49,13 @@ def test_an_undeclared_path_has_no_endpoint(method, path):
     assert MATCHER.match(method, path) is None
 
 
+def test_a_line_feed_at_the_end_leads_to_the_endpoint_that_is_declared_first():
+    special = Endpoint("GET", "/things/special", name="special")
+    matcher = Matcher([special, Endpoint("GET", "/things/{id}", name="thing")])
+    found = [matcher.match("GET", path) for path in ("/things/special\n", "/things/x\n", "/things/\n")]
+    assert [one and one.endpoint.name for one in found] == ["special", "thing", "thing"]
+
+
 def test_named_parts_keep_their_case():
     found = MATCHER.match("GET", "/api/v1/payments/pay_AbC/")
     assert found is not None

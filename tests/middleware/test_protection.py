@@ -117,6 +117,14 @@ async def test_a_prefix_that_is_part_of_a_word_is_not_removed():
     assert elsewhere.status_code == 200
 
 
+async def test_a_path_that_ends_with_a_line_feed_is_guarded_as_the_route_that_it_reaches():
+    """Starlette's patterns end with `$`, which also matches before a line feed."""
+    shop = Shop()
+    (without,) = await post(shop.app, "/orders%0A", {}, times=1)
+    assert without.status_code == 400
+    assert shop.orders == 0
+
+
 async def test_two_mounts_with_one_claim_store_do_not_answer_for_each_other():
     claims = MemoryClaims()
     first, second = Shop(claims=claims), Shop(claims=claims)

@@ -114,6 +114,9 @@ class Matcher:
                 last = named
             if known is not None and last and last != ".":
                 return Match(known[0], {known[1]: last})
+        if path.endswith("\n"):
+            # Starlette's patterns end with `$`, which also matches before a line feed.
+            return self._compare_segments(method, path[:-1]) or self._compare_segments(method, path)
         return self._compare_segments(method, path)
 
     def _compare_segments(self, method: str, path: str) -> Match | None:
