@@ -49,6 +49,20 @@ def test_an_undeclared_path_has_no_endpoint(method, path):
     assert MATCHER.match(method, path) is None
 
 
+def test_head_has_the_endpoint_of_get_unless_it_has_one_of_its_own():
+    """Starlette runs the handler of GET for HEAD, so a limit of GET must not be avoided by HEAD."""
+    matcher = Matcher(
+        [
+            Endpoint("GET", "/things/{id}", name="thing"),
+            Endpoint("HEAD", "/things", name="own"),
+            Endpoint("GET", "/things", name="things"),
+        ]
+    )
+    found = [matcher.match("HEAD", path) for path in ("/things/x", "/things", "/others")]
+    assert [one and one.endpoint.name for one in found] == ["thing", "own", None]
+    assert Matcher([Endpoint("POST", "/things", name="creation")]).match("HEAD", "/things") is None
+
+
 def test_a_line_feed_at_the_end_leads_to_the_endpoint_that_is_declared_first():
     special = Endpoint("GET", "/things/special", name="special")
     matcher = Matcher([special, Endpoint("GET", "/things/{id}", name="thing")])

@@ -6,7 +6,8 @@ import fastapi
 import httpx
 import pytest
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route
 
 from synccash.middleware import (
     Caller,
@@ -254,6 +255,21 @@ async def test_a_refusal_shows_its_errors_members_and_headers():
         "errors": [{"field": "a.b", "message": "missing"}],
         "order": 7,
     }
+
+
+async def test_the_limits_of_get_apply_to_head():
+    async def search(request):
+        return PlainTextResponse("found")
+
+    app = ResilienceMiddleware(
+        Starlette(routes=[Route("/search", search)]),
+        endpoints=[Endpoint("GET", "/search", "search")],
+        identify=one_tenant("shop"),
+        guard=MemoryGuard(endpoints={"search": [Limit(name="searches", scope="ip", quota=1, period_s=60)]}),
+    )
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop") as client:
+        answers = [await client.head("/search"), await client.head("/search"), await client.get("/search")]
+    assert [one.status_code for one in answers] == [200, 429, 429]
 
 
 def test_one_tenant_believes_forwarded_addresses_of_trusted_proxies_only():

@@ -82,19 +82,24 @@ def first_covering(endpoints: Sequence[Endpoint], endpoint: Endpoint) -> Endpoin
 
 
 class Matcher:
-    """Finds the endpoint of a request. Fixed parts compare without regard to case."""
+    """Finds the endpoint of a request. Fixed parts compare without regard to case.
+
+    A HEAD request has the endpoint of its own that was declared, or else that of GET: frameworks run the
+    handler of GET for it.
+    """
 
     __slots__ = ("_by_length", "_common")
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
         self._by_length: dict[tuple[str, int], list[tuple[tuple[str, ...], Endpoint]]] = {}
         self._common: dict[str, _CommonPaths] = {}
-        for endpoint in endpoints:
+        declared = [(endpoint.method, endpoint) for endpoint in endpoints]
+        for method, endpoint in (*declared, *(("HEAD", one) for method, one in declared if method == "GET")):
             parts = segments(endpoint.path)
-            self._common.setdefault(endpoint.method, _CommonPaths())
-            same_length = self._by_length.setdefault((endpoint.method, len(parts)), [])
+            same_length = self._by_length.setdefault((method, len(parts)), [])
+            common = self._common.setdefault(method, _CommonPaths())
             if not any(_overlap(parts, others) for others, _ in same_length):
-                self._index(parts, endpoint)
+                _index(common, parts, endpoint)
             same_length.append((parts, endpoint))
 
     def match(self, method: str, path: str) -> Match | None:
@@ -127,19 +132,6 @@ class Matcher:
                 return Match(endpoint, named)
         return None
 
-    def _index(self, parts: tuple[str, ...], endpoint: Endpoint) -> None:
-        common = self._common[endpoint.method]
-        named = [index for index, part in enumerate(parts) if part.startswith("{")]
-        if not named:
-            common.fixed["/" + "/".join(parts)] = Match(endpoint, {})
-            return
-        begin = "".join([f"/{part}" for part in parts[: named[0]]])
-        target = endpoint, parts[named[0]][1:-1]
-        if named == [len(parts) - 1]:
-            common.last[begin] = target
-        elif named == [len(parts) - 2]:
-            common.before_last[begin, parts[-1]] = target
-
 
 @dataclass(frozen=True, slots=True)
 class _CommonPaths:
@@ -154,6 +146,19 @@ class _CommonPaths:
     before_last: dict[tuple[str, str], tuple[Endpoint, str]] = field(
         default_factory=dict[tuple[str, str], tuple[Endpoint, str]]
     )
+
+
+def _index(common: _CommonPaths, parts: tuple[str, ...], endpoint: Endpoint) -> None:
+    named = [index for index, part in enumerate(parts) if part.startswith("{")]
+    if not named:
+        common.fixed["/" + "/".join(parts)] = Match(endpoint, {})
+        return
+    begin = "".join([f"/{part}" for part in parts[: named[0]]])
+    target = endpoint, parts[named[0]][1:-1]
+    if named == [len(parts) - 1]:
+        common.last[begin] = target
+    elif named == [len(parts) - 2]:
+        common.before_last[begin, parts[-1]] = target
 
 
 def _is_named(part: str) -> bool:
