@@ -126,6 +126,16 @@ async def test_a_path_that_ends_with_a_line_feed_is_guarded_as_the_route_that_it
     assert shop.orders == 0
 
 
+async def test_a_method_in_lower_case_is_guarded():
+    """Uvicorn with h11 passes it on as it was sent, and Django runs it as if it were in upper case."""
+    shop = Shop(takes_any_path=True)
+
+    async def server(scope, receive, send):
+        await shop.app({**scope, "method": scope["method"].lower()}, receive, send)
+
+    await assert_guarded(shop, server, "/orders")
+
+
 async def test_two_mounts_with_one_claim_store_do_not_answer_for_each_other():
     claims = MemoryClaims()
     first, second = Shop(claims=claims), Shop(claims=claims)
@@ -386,12 +396,13 @@ async def test_a_shutdown_waits_for_a_request_before_the_application_ends():
     assert order == ["lifespan.startup.complete", "request", "application", "lifespan.shutdown.complete"]
 
 
-@pytest.mark.parametrize("received", [False, True])
-async def test_a_lifespan_is_served_for_an_application_that_does_not_know_it(received):
+@pytest.mark.parametrize(("received", "raises"), [(False, True), (True, True)])
+async def test_a_lifespan_is_served_for_an_application_that_does_not_know_it(received, raises):
     async def app(scope, receive, send):
         if received:
             await receive()
-        raise ValueError("no lifespan here")
+        if raises:
+            raise ValueError("no lifespan here")
 
     guarded = ResilienceMiddleware(app, endpoints=[], identify=one_tenant("shop"))
     messages, sent = iter(["lifespan.startup", "lifespan.shutdown"]), []

@@ -110,9 +110,11 @@ class ResilienceMiddleware:
             else:
                 await self.app(scope, receive, send)
             return
-        match = self._matcher.match(scope["method"], scope["path"])
+        # In upper case, because h11 and uvicorn pass `post` on, which Django runs as POST.
+        method = scope["method"].upper()
+        match = self._matcher.match(method, scope["path"])
         if scope.get("root_path"):
-            match = self._matcher.match(scope["method"], _path_below_root(scope)) or match
+            match = self._matcher.match(method, _path_below_root(scope)) or match
         name, user = OTHER, None
         if match is not None:
             endpoint, parts = match
