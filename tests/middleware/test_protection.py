@@ -396,7 +396,7 @@ async def test_a_shutdown_waits_for_a_request_before_the_application_ends():
     assert order == ["lifespan.startup.complete", "request", "application", "lifespan.shutdown.complete"]
 
 
-@pytest.mark.parametrize(("received", "raises"), [(False, True), (True, True)])
+@pytest.mark.parametrize(("received", "raises"), [(False, True), (False, False), (True, True)])
 async def test_a_lifespan_is_served_for_an_application_that_does_not_know_it(received, raises):
     async def app(scope, receive, send):
         if received:

@@ -156,9 +156,10 @@ class ResilienceMiddleware:
         try:
             await self.app(scope, receiving, send)
         except Exception:
+            # Django raises at once for a scope that it does not know. Other applications return.
             if received:
                 raise
-            # Django raises at once for a scope that it does not know.
+        if not received:
             await receive()
             await send({"type": "lifespan.startup.complete"})
             await receiving()
