@@ -6,6 +6,8 @@ import fastapi
 import httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
@@ -280,6 +282,22 @@ async def test_the_limits_of_get_apply_to_head():
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop") as client:
         answers = [await client.head("/search"), await client.head("/search"), await client.get("/search")]
     assert [one.status_code for one in answers] == [200, 429, 429]
+
+
+async def test_a_compressed_answer_is_replayed_as_what_it_is():
+    async def order(request):
+        return PlainTextResponse("order " * 500)
+
+    routes = [Route("/orders", order, methods=["POST"])]
+    app = ResilienceMiddleware(
+        Starlette(routes=routes, middleware=[Middleware(GZipMiddleware)]),
+        endpoints=[ORDERS],
+        identify=one_tenant("shop"),
+        claims=MemoryClaims(),
+    )
+    first, again = await post(app)
+    assert (first.headers["content-encoding"], again.headers["content-encoding"]) == ("gzip", "gzip")
+    assert again.text == first.text == "order " * 500
 
 
 def test_one_tenant_believes_forwarded_addresses_of_trusted_proxies_only():

@@ -40,7 +40,7 @@ CLAIM = "synccash.claim"
 
 IN_PROGRESS_CODE = "idempotency_key_in_progress"
 UNKNOWN_CODE = "idempotency_outcome_unknown"
-_STORED_HEADERS = frozenset({b"content-type", b"location", b"etag", b"content-language"})
+_STORED_HEADERS = frozenset({b"content-type", b"content-encoding", b"location", b"etag", b"content-language"})
 # The application refused the request, so a repeat may run. 307 and 308 send the same request elsewhere, such
 # as to the path without its trailing slash.
 _NOT_FINAL = frozenset({307, 308, 401, 403, 408, 409, 413, 425, 429})
