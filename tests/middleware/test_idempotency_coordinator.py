@@ -345,6 +345,21 @@ async def test_an_exception_in_may_rerun_runs_nothing_and_the_next_repeat_asks_a
     await world.client.aclose()
 
 
+async def test_a_may_rerun_without_a_decision_changes_no_claim():
+    decisions = [None, "yes", True]
+
+    async def may_rerun(request):
+        return decisions.pop(0)
+
+    world = World(bare, may_rerun=may_rerun)
+    world.shop.status = 500
+    await world.create()
+    world.shop.status = 201
+    codes = [(await world.create()).status_code for _ in range(3)]
+    assert (codes, world.shop.runs) == ([500, 500, 201], 2)
+    await world.client.aclose()
+
+
 async def test_an_application_that_ends_without_a_whole_response_leaves_the_outcome_unknown():
     async def app(scope, receive, send):
         await send({"type": "http.response.start", "status": 201, "headers": []})

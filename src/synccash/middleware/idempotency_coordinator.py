@@ -404,6 +404,9 @@ class _Execution:
             return True
         ask = self.coordinator.may_rerun
         decision = False if ask is None else await ask(self.request)
+        if not isinstance(decision, bool | ClaimAnswer):  # pyright: ignore[reportUnnecessaryIsInstance]
+            # Before it is stored: a completed claim without an answer could never be answered again.
+            raise TypeError(f"may_rerun must return True, False or a ClaimAnswer, not {decision!r}")
         if decision is True:
             return True
         if decision is False:
