@@ -371,6 +371,19 @@ async def test_an_application_that_ends_without_a_whole_response_leaves_the_outc
     await world.client.aclose()
 
 
+async def test_a_204_is_replayed_without_a_content_length():
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    world = World(lambda shop: app)
+    await world.create()
+    again = await world.create()
+    assert (again.status_code, again.headers.get("idempotent-replayed")) == (204, "true")
+    assert "content-length" not in again.headers
+    await world.client.aclose()
+
+
 async def test_a_404_of_the_application_is_stored_like_any_answer(world):
     world.shop.status = 404
     await world.create()

@@ -44,6 +44,8 @@ _STORED_HEADERS = frozenset({b"content-type", b"content-encoding", b"location", 
 # The application refused the request, so a repeat may run. 307 and 308 send the same request elsewhere, such
 # as to the path without its trailing slash.
 _NOT_FINAL = frozenset({307, 308, 401, 403, 408, 409, 413, 425, 429})
+# A 204 has no Content-Length, and that of a 304 would be the length of another response (RFC 9110, 8.6).
+_WITHOUT_LENGTH = frozenset({204, 304})
 _EFFECTS = "synccash.effects"
 _LATE_COMPLETIONS = 100
 """How often an answer is offered to a store that cannot be reached: for ten leases."""
@@ -540,7 +542,9 @@ def _replayed(send: Send, answer: Answer) -> CapturedResponse:
     response.status = answer.status
     response.body = bytearray(answer.body or b"")
     response.headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
-    response.headers += [(b"content-length", str(len(response.body)).encode()), REPLAYED_HEADER]
+    if answer.status not in _WITHOUT_LENGTH:
+        response.headers.append((b"content-length", str(len(response.body)).encode()))
+    response.headers.append(REPLAYED_HEADER)
     return response
 
 
