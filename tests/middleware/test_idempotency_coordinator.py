@@ -458,6 +458,16 @@ async def test_a_large_answer_that_the_store_could_not_take_was_sent_and_is_not_
     await world.client.aclose()
 
 
+async def test_a_full_store_refuses_new_keys_and_replays_known_ones():
+    world = World(bare, claims=MemoryClaims(most=1))
+    await world.create()
+    refused = await world.create(key="another")
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert refused.json()["code"] == "service_unavailable"
+    assert ((await world.create()).status_code, world.shop.runs) == (201, 1)
+    await world.client.aclose()
+
+
 async def test_a_key_held_by_another_process_gets_409_with_retry_after(world):
     stored = fingerprint("/things", read_json(b'{"a": 1, "b": 2}'), b"")
     await world.claims.claim("a:POST /things", "k", stored, lease_s=30.0)

@@ -346,6 +346,9 @@ class _Execution:
         except self.coordinator.unavailable:
             await self._refuse(UNAVAILABLE)
             return
+        except MemoryError:
+            await self._refuse(_STORE_FULL)
+            return
         match decision:
             case Reused():
                 counts.key_conflict += 1
@@ -558,6 +561,13 @@ _NOT_STORED = replace(
     UNAVAILABLE,
     detail="The result of the request was not stored, because the database is unreachable. Retry with the "
     "same Idempotency-Key after Retry-After seconds.",
+)
+
+
+_STORE_FULL = replace(
+    UNAVAILABLE,
+    detail="No further Idempotency-Key can be stored now; nothing was done. Retry with the same "
+    "Idempotency-Key after Retry-After seconds.",
 )
 
 
