@@ -224,6 +224,17 @@ async def test_a_guard_in_memory_counts_the_named_user_and_the_one_in_the_body()
     assert [one.status_code for one in answers] == [200, 429, 200]
 
 
+async def test_a_user_that_is_no_text_is_counted_by_the_address():
+    """The client chooses what is in the body: a user that cannot be counted must not fail the request."""
+    shop = Shop(
+        endpoints=[Endpoint("POST", "/orders", "order", user_of_body=("payer",))],
+        guard=MemoryGuard(Limit(name="users", scope="user", quota=1, period_s=60)),
+    )
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(shop.app), base_url="http://shop") as client:
+        answers = [await client.post("/orders", json={"payer": payer}) for payer in ({}, [1], 233, 233.0)]
+    assert [one.status_code for one in answers] == [200, 429, 200, 429]
+
+
 async def test_a_guard_in_memory_counts_by_api_key_endpoint_and_together():
     limits = [
         Limit(name=scope, scope=scope, quota=1, period_s=60) for scope in ("api_key", "endpoint", "global")

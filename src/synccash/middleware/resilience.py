@@ -9,7 +9,7 @@ Endpoints are found by the path below the prefix of a mount (`root_path`), or el
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from synccash.middleware import capture
 from synccash.middleware.idempotency_coordinator import (
@@ -46,6 +46,14 @@ VALUES_MAX = 1_000
 and read in 2 ms."""
 
 
+def text_of(value: Any) -> str | None:
+    """Return a value of a body as the text that limits count by: a text or a number; None for any other."""
+    if isinstance(value, str):
+        return value
+    # A number, as `read_json` returns it.
+    return cast(tuple[str], value)[0] if isinstance(value, tuple) else None
+
+
 @dataclass(slots=True)
 class ResilienceMiddleware:
     """Applies limits and idempotency in front of `app`. One per process.
@@ -55,6 +63,7 @@ class ResilienceMiddleware:
     seconds at a time. `may_rerun` decides about repeats of a request that failed with an unknown outcome;
     without it, they get 409. Bodies above `body_max` bytes are refused with 413; answers above `answer_max`
     are not stored. `unavailable` are the errors of a `claims` store out of reach; they are answered with 503.
+    Without `user_of`, a text or a number in the body is a user, and any other value names none.
 
     Raises ValueError when an endpoint with `idempotent="required"` would not be protected: without `claims`,
     or behind an endpoint that matches the same requests.
@@ -67,7 +76,7 @@ class ResilienceMiddleware:
     guard: RequestGuard | None = field(kw_only=True, default=None)
     claims: ClaimStore | None = field(kw_only=True, default=None)
     may_rerun: MayRerun | None = field(kw_only=True, default=None)
-    user_of: Callable[[Any], str | None] = field(kw_only=True, default=lambda value: value)
+    user_of: Callable[[Any], str | None] = field(kw_only=True, default=text_of)
     lease_s: float = field(kw_only=True, default=30.0)
     body_max: int = field(kw_only=True, default=65_536)
     answer_max: int = field(kw_only=True, default=1_048_576)
