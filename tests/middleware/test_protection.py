@@ -470,6 +470,24 @@ async def test_a_server_s_extensions_do_not_send_a_response_past_the_claim():
     assert seen == [{"tls": {}}]
 
 
+@pytest.mark.parametrize("layers", [1, 2])
+async def test_an_application_without_keys_learns_that_its_client_hung_up(layers):
+    received, sent = [], iter([{"type": "http.request", "body": b"{}"}, {"type": "http.disconnect"}])
+
+    async def app(scope, receive, send):
+        received.extend([await receive(), await receive()])
+
+    async def receive():
+        return next(sent)
+
+    for _ in range(layers):
+        endpoint = Endpoint("POST", "/orders", "order", user_of_body=("payer",))
+        app = ResilienceMiddleware(app, endpoints=[endpoint], identify=one_tenant("shop"))
+    await app(posted_scope(), receive, None)
+    assert [one["type"] for one in received] == ["http.request", "http.disconnect"]
+    assert received[0]["body"] == b"{}"
+
+
 async def test_a_limit_may_count_by_tenant():
     guard = MemoryGuard(Limit(name="t", scope="tenant", quota=1, period_s=60))
     tenants = [

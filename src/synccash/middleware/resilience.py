@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from synccash.middleware import capture
 from synccash.middleware.idempotency_coordinator import (
     IdempotencyCoordinator,
     IdempotencyCounts,
@@ -29,7 +28,7 @@ from synccash.middleware.request_guard import (
     with_headers,
 )
 from synccash.middleware.request_identity import IDENTITY, request_identity
-from synccash.middleware.whole_body import read_body
+from synccash.middleware.whole_body import BODY, BufferedReceive, read_body
 from synccash.resilience.claims import ClaimStore
 from synccash.resilience.idempotency import (
     DuplicateMemberError,
@@ -175,6 +174,8 @@ class ResilienceMiddleware:
             await send({"type": "lifespan.shutdown.complete"})
 
     async def _with_body(self, scope: Scope, receive: Receive, send: Send, match: Match) -> None:
+        # The `receive` of an earlier layer that has read the body gives it once more.
+        given_again = BODY in scope
         try:
             body = await read_body(scope, receive, self.body_max)
         except ValueError as error:
@@ -182,6 +183,8 @@ class ResilienceMiddleware:
             return
         if body is None:
             return
+        if not given_again:
+            receive = BufferedReceive(body, receive)
         decoded = _decoded(scope, body)
         caller = self._with_user(self.identify(scope), match, decoded)
         if caller.tenant is None and match.endpoint.idempotent == "required":
@@ -204,7 +207,7 @@ class ResilienceMiddleware:
         if decision.refusal is not None:
             await self.refuse(scope, send, decision.refusal)
         else:
-            await self.app(scope, capture.receive_body(body), send)
+            await self.app(scope, receive, send)
 
     def _with_user(self, caller: Caller, match: Match, decoded: Any) -> Caller:
         """Return the caller with its users: the one in the body always counts, whatever the caller says of

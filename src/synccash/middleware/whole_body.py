@@ -44,7 +44,7 @@ class WholeBody:
         else:
             if body is not None:
                 scope[BODY] = body
-                await self.app(scope, _BufferedReceive(body, receive), send)
+                await self.app(scope, BufferedReceive(body, receive), send)
 
     async def _read(self, receive: Receive) -> bytes | None:
         """Return the body; None when the client hung up first. Raises ValueError and TimeoutError."""
@@ -112,7 +112,7 @@ def _too_large(max_bytes: int) -> ValueError:
     return ValueError(f"The request body is larger than the maximum of {max_bytes} bytes.")
 
 
-class _BufferedReceive:
+class BufferedReceive:
     """A `receive` that gives the body that was read, and then the messages of the connection."""
 
     __slots__ = ("_body", "_receive")
