@@ -182,6 +182,7 @@ def test_an_endpoint_that_hides_required_keys_is_refused(before):
         ({"path": "/orders?x=1"}, "has no query"),
         ({"path": "/orders/order-{id}"}, "matches no request"),
         ({"path": "/orders/{id:path}"}, "matches no request"),
+        ({"path": "/orders/{id}", "user": "order_id"}, "is no named part"),
         ({"idempotent": "yes"}, "expected 'required' or 'handled', or None"),
         ({"idempotent": "required", "method": ""}, "needs a method"),
         ({"idempotent": "required", "limited": False}, "limited=True"),
@@ -505,3 +506,11 @@ def test_a_scope_that_requests_have_no_id_for_is_refused():
     for guard in (lambda: MemoryGuard(device), lambda: MemoryGuard(endpoints={"order": [device]})):
         with pytest.raises(ValueError, match="limit d counts by device"):
             guard()
+
+
+def test_two_limits_that_would_share_their_counters_are_refused():
+    """The counter of the last one would count for both: a strict limit would never refuse."""
+    strict, loose = (Limit(name="o", scope="ip", quota=quota, period_s=60) for quota in (2, 100))
+    with pytest.raises(ValueError, match="two different limits are named o and count by ip"):
+        MemoryGuard(strict, endpoints={"order": [loose]})
+    MemoryGuard(strict, endpoints={"order": [strict]})

@@ -20,7 +20,7 @@ class Endpoint:
     claims of its own; with "handled" the handler claims keys in its own commit, and the middleware only
     replays stored answers; None ignores keys. `limited=False`: no limit applies.
 
-    Raises ValueError for an endpoint that no request would match.
+    Raises ValueError for an endpoint that no request would match, or whose user no request would have.
     """
 
     method: str
@@ -44,6 +44,11 @@ class Endpoint:
                     f"endpoint {self.name}: {part!r} in {self.path!r} matches no request; a named part is a "
                     "whole segment, such as {order_id}"
                 )
+        if self.user is not None and f"{{{self.user}}}" not in segments(self.path):
+            raise ValueError(
+                f"endpoint {self.name}: user={self.user!r} is no named part of {self.path!r}, so no request "
+                "would count against it"
+            )
         if self.idempotent is None:
             return
         if self.idempotent not in get_args(Idempotent):

@@ -16,7 +16,7 @@ class MemoryGuard:
     A limit counts by its scope: `ip`, `tenant`, `api_key` or `user` of the caller, `endpoint`, or `global`.
     Where the caller has no tenant, API key or user, the address counts, so that leaving them out avoids no
     limit. There is no cache of answers, because the claims have them. Raises ValueError for a limit of any
-    other scope.
+    other scope, and for two different limits of one name and scope.
 
     Use one guard in one event loop. With several processes, each has limits of its own.
     """
@@ -30,10 +30,18 @@ class MemoryGuard:
         self._limits = limits
         self._endpoints = endpoints or {}
         self._limiter = limiter or MemoryLimiter()
+        known: dict[str, Limit] = {}
         for limit in (*limits, *(one for group in self._endpoints.values() for one in group)):
+            if known.setdefault(limit.key, limit) != limit:
+                raise ValueError(
+                    f"two different limits are named {limit.name} and count by {limit.scope}: they would "
+                    "share their counters; give each a name of its own"
+                )
             if limit.scope not in _SCOPES:
-                known = ", ".join(_SCOPES)
-                raise ValueError(f"the limit {limit.name} counts by {limit.scope}; expected one of {known}")
+                expected = ", ".join(_SCOPES)
+                raise ValueError(
+                    f"the limit {limit.name} counts by {limit.scope}; expected one of {expected}"
+                )
 
     async def admit(self, request: GuardedRequest) -> GuardDecision:
         """Count a request against all its limits, or against none when one refuses it."""
