@@ -514,3 +514,14 @@ def test_two_limits_that_would_share_their_counters_are_refused():
     with pytest.raises(ValueError, match="two different limits are named o and count by ip"):
         MemoryGuard(strict, endpoints={"order": [loose]})
     MemoryGuard(strict, endpoints={"order": [strict]})
+
+
+@pytest.mark.parametrize("name", ["identify", "user_of"])
+def test_an_async_function_whose_result_nothing_awaits_is_refused(name):
+    """Each request would have a user of its own, a coroutine, and no limit would apply."""
+
+    async def wrong(value):
+        return value
+
+    with pytest.raises(TypeError, match=f"{name} must be a plain function"):
+        Shop(**{name: wrong})

@@ -7,6 +7,7 @@ application. A request that joins another one costs no user quota, as the two ar
 Endpoints are found by the path below the prefix of a mount (`root_path`), or else by the whole path.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -64,8 +65,9 @@ class ResilienceMiddleware:
     are not stored. `unavailable` are the errors of a `claims` store out of reach; they are answered with 503.
     Without `user_of`, a text or a number in the body is a user, and any other value names none.
 
-    Raises ValueError when an endpoint with `idempotent="required"` would not be protected: without `claims`,
-    or behind an endpoint that matches the same requests.
+    Raises TypeError for an `identify` or `user_of` that is `async`. Raises ValueError when an
+    endpoint with `idempotent="required"` would not be protected: without `claims`, or behind an endpoint that
+    matches the same requests.
     """
 
     app: App
@@ -85,6 +87,9 @@ class ResilienceMiddleware:
 
     def __post_init__(self) -> None:
         _check_protection(self.endpoints, self.claims)
+        for name in ("identify", "user_of"):
+            if inspect.iscoroutinefunction(getattr(self, name)):
+                raise TypeError(f"{name} must be a plain function: nothing awaits what it returns")
         self._matcher = Matcher(self.endpoints)
         self._coordinator = IdempotencyCoordinator(
             app=self.app,
