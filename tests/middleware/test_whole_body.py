@@ -69,6 +69,18 @@ async def test_when_arriving_bodies_hold_too_much_the_oldest_is_refused():
     assert later.told == [b"z" * 90]
 
 
+async def test_a_body_whose_time_ends_at_the_same_moment_fails_no_other_request():
+    shared = layer(max_total_bytes=100)
+    slow, quick = Sender(shared), Sender(shared)
+    await slow.sends(b"x" * 60)
+    (limit,) = [one for one in shared._arriving if one.when() == min(two.when() for two in shared._arriving)]
+    limit.reschedule(asyncio.get_running_loop().time())
+    await quick.sends(b"y" * 60)
+    await quick.sends(b"y", more=False)
+    await quick.task
+    assert (slow.told, quick.told) == ([408], [b"y" * 61])
+
+
 async def test_a_client_that_hangs_up_leaves_nothing_behind():
     shared = layer(max_total_bytes=100)
     gone = Sender(shared)

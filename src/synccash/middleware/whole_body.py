@@ -74,7 +74,8 @@ class WholeBody:
         if self._held > self.max_total_bytes and self._arriving:
             oldest = next(iter(self._arriving))
             del self._arriving[oldest]
-            oldest.reschedule(asyncio.get_running_loop().time())
+            if not oldest.expired():  # its own time may have ended in this turn of the event loop
+                oldest.reschedule(asyncio.get_running_loop().time())
 
     def _too_large(self) -> Refusal:
         return Refusal(
