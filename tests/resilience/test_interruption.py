@@ -263,3 +263,15 @@ def test_a_policy_interrupts_calls_in_two_event_loops_at_the_same_time():
 
     with ThreadPoolExecutor(2) as threads:
         assert [one.result(30.0) for one in [threads.submit(run) for _ in range(2)]] == ["interrupted"] * 2
+
+
+@pytest.mark.parametrize("block", [lambda: deadline(5.0), lambda: deadline(None), detached])
+def test_a_deadline_object_serves_one_block_at_a_time(block):
+    """Two blocks of one object, such as one at module level, would end each other's deadline."""
+    shared = block()
+    with deadline(60.0):
+        with shared, pytest.raises(RuntimeError, match="for each block"), shared:
+            pass
+        assert current_deadline.get() is not None
+        with shared:
+            pass
