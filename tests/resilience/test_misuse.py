@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from synccash.resilience import BreakerSettings, Bulkhead, Policy, Retry
+from synccash.resilience.rate import Rate
 
 runs: list[str] = []
 
@@ -136,6 +137,15 @@ def test_a_policy_is_refused_at_once_where_no_asyncio_loop_runs(parts):
     one = policy(**parts)
     for _ in range(2):
         with pytest.raises(RuntimeError, match=r"no asyncio event loop is running here.*trio"):
+            one.call(coroutine).send(None)  # pyright: ignore[reportAttributeAccessIssue]
+    assert_nothing_counted(one)
+    assert asyncio.run(one.call(coroutine)) == "done"
+
+
+def test_a_policy_with_a_rate_uses_no_turn_where_no_asyncio_loop_runs():
+    one = policy(rate=Rate("1/h"))
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="no asyncio event loop is running here"):
             one.call(coroutine).send(None)  # pyright: ignore[reportAttributeAccessIssue]
     assert_nothing_counted(one)
     assert asyncio.run(one.call(coroutine)) == "done"

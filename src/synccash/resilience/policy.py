@@ -161,7 +161,7 @@ class Policy:
         )
         slots = LiveBulkhead(name, bulkhead) if bulkhead else None
         gate = RateGate(name, rate, clock=clock) if isinstance(rate, Rate) else rate
-        start, start_sync = build_starts(gate, slots, clock, sleep, sleep_sync)
+        start, start_sync = build_starts(name, gate, slots, clock, sleep, sleep_sync)
         parts = PolicyParts(
             name=name,
             decider=decider,

@@ -6,6 +6,7 @@ from typing import Any
 
 from synccash.resilience._core.attempt_timeout import AttemptTimer
 from synccash.resilience._core.deadline_cell import Clock, DeadlineCell, live_cell, on_clock
+from synccash.resilience._core.misuse import require_asyncio
 from synccash.resilience._core.retry_decision import RetryDecider
 from synccash.resilience.budget import RetryBudget
 from synccash.resilience.bulkhead import LiveBulkhead
@@ -103,6 +104,7 @@ def left_s(now: float, deadline_at: float | None) -> float | None:
 
 
 def build_starts(
+    name: str,
     rate: RateGate | None,
     bulkhead: LiveBulkhead | None,
     clock: Clock,
@@ -114,6 +116,7 @@ def build_starts(
         return None, None
 
     async def start(now: float, deadline_at: float | None) -> None:
+        require_asyncio(name)
         if rate is not None:
             await rate.acquire(left_s(now, deadline_at), sleep=sleep)
             now = clock()
