@@ -42,7 +42,7 @@ def use_everything(policy: Policy) -> None:
     policy.budget.spend(timed_out=False)
 
 
-@pytest.mark.parametrize("hook", ["classify", "on", "count", "listener", "log handler", "guard"])
+@pytest.mark.parametrize("hook", ["classify", "on", "count", "listener", "log handler", "guard", "error"])
 def test_no_lock_is_held_while_code_of_the_user_runs(hook):
     used: list[str] = []
 
@@ -85,11 +85,17 @@ def test_no_lock_is_held_while_code_of_the_user_runs(hook):
     if hook == "guard":
         policy.breaker.guard(allow)
 
+    class DownError(OSError):
+        def __str__(self) -> str:
+            if hook == "error":
+                use()
+            return "down"
+
     def fail() -> None:
-        raise OSError("down")
+        raise DownError
 
     try:
-        with pytest.raises(OSError, match="down"):
+        with pytest.raises(DownError):
             policy.call_sync(fail)
         now[0] = 5.0
         policy.call_sync(int)

@@ -278,15 +278,20 @@ class CircuitBreaker:
         count the call as slow whatever its duration, as for time-outs. `retry_after`: seconds for which the
         dependency asked not to be called; a breaker that opens stays open at least as long.
         """
+        failure = None
+        if (
+            outcome is Outcome.FAILED
+        ):  # before the lock is taken, because the error's text is code of the user
+            failure = LastFailure.from_error(error, self._clock())
         with self.lock:
             now = self._clock()
             if outcome is not Outcome.IGNORED:
                 self._record_duration(seconds)
             slow = slow or seconds >= self.settings.slow_s
             if permit and permit == self.closed_permit:
-                self._after_call(outcome, now, slow=slow, retry_after=retry_after, error=error)
+                self._after_call(outcome, now, slow=slow, retry_after=retry_after, failure=failure)
             elif permit < 0 and self._probes is not None and self._probes.pop(permit, None) is not None:
-                self._after_probe(outcome, now, slow=slow, retry_after=retry_after, error=error)
+                self._after_probe(outcome, now, slow=slow, retry_after=retry_after, failure=failure)
             else:
                 self._count_total(outcome)
         if self._pending:
@@ -350,7 +355,7 @@ class CircuitBreaker:
         *,
         slow: bool,
         retry_after: float | None,
-        error: BaseException | str,
+        failure: LastFailure | None,
     ) -> None:
         settings = self.settings
         if outcome is Outcome.IGNORED:
@@ -365,7 +370,7 @@ class CircuitBreaker:
                 self._fast_seen = self.fast_successes
             self._in_a_row += 1
             self._failures += 1
-            self._last_failure = LastFailure.from_error(error, now)
+            self._last_failure = failure
         else:
             self._in_a_row = 0
             self._successes += 1
@@ -378,7 +383,7 @@ class CircuitBreaker:
             window = live.counts(calls, now)
         reason = settings.verdict(self._in_a_row, window, hinted=now < self._hinted_until)
         if reason is not None:
-            last = f"; last: {self._last_failure}" if failed and str(self._last_failure) else ""
+            last = f"; last: {failure}" if failure is not None and str(failure) else ""
             self._open(reason + last, now, retry_after)
 
     def _get_window(self) -> Window:
@@ -400,12 +405,12 @@ class CircuitBreaker:
         *,
         slow: bool,
         retry_after: float | None,
-        error: BaseException | str,
+        failure: LastFailure | None,
     ) -> None:
         self._count_total(outcome)
         if outcome is Outcome.FAILED:
-            self._last_failure = LastFailure.from_error(error, now)
-            failure_text = str(self._last_failure)
+            self._last_failure = failure
+            failure_text = "" if failure is None else str(failure)
             self._open(
                 f"a probe failed: {failure_text}" if failure_text else "a probe failed", now, retry_after
             )
