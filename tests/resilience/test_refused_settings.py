@@ -142,3 +142,12 @@ def test_a_build_without_the_gil_is_refused():
 
 def test_the_base_error_keeps_its_arguments_when_pickled():
     assert pickle.loads(pickle.dumps(ResilienceError("rates"))).args == ("rates",)
+
+
+def test_an_async_function_that_nothing_awaits_is_refused():
+    async def never(error: BaseException) -> bool:
+        return False
+
+    for make in (lambda: Retry(on=never), lambda: BreakerSettings(count=never)):
+        with pytest.raises(TypeError, match="must be a plain function"):
+            make()

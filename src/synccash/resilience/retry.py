@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Literal, get_args
 
+from synccash.resilience._core.misuse import is_async
 from synccash.resilience._core.numbers import require_int, require_number
 
 Strategy = Literal["exponential", "linear", "fixed", "immediate"]
@@ -80,6 +81,9 @@ def matches(which: Retryable, error: BaseException) -> bool:
 
 def check_retryable(setting: str, which: Retryable | None) -> None:
     """Check that a setting selects exceptions. Raises TypeError."""
+    if callable(which) and not isinstance(which, type) and is_async(which):
+        # A coroutine is true, so it would select every exception.
+        raise TypeError(f"{setting} must be a plain function, not the coroutine function {which!r}")
     if which is None or (callable(which) and not isinstance(which, type)):
         return
     kinds: tuple[object, ...] = which if isinstance(which, tuple) else (which,)
