@@ -1,12 +1,13 @@
 """A policy handles classifiers that raise, exceptions that accept no note, and deadlines of other clocks."""
 
+import logging
 from dataclasses import dataclass
 from math import inf
 
 import pytest
 
 from synccash.resilience import BreakerSettings, Outcome, Policy, Retry, Verdict, remaining
-from synccash.resilience.circuit_breaker import CircuitBreaker
+from synccash.resilience.circuit_breaker import BreakerState, CircuitBreaker
 from synccash.resilience.deadline import deadline
 from synccash.resilience.testing import FakeClock
 
@@ -98,3 +99,23 @@ def test_a_deadline_has_the_same_remaining_time_on_another_clock(outer_at, inner
             return inner.call_sync(remaining)
 
     assert outer.call_sync(later) == 3.0
+
+
+def test_a_log_handler_that_raises_changes_no_call_and_keeps_no_probe_slot(capsys):
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise ValueError("disk full")
+
+    clock, handler, log = FakeClock(), Broken(), logging.getLogger("synccash.resilience")
+    policy = Policy("rates", retry=Retry(on=OSError), breaker=BreakerSettings(failures=1), clock=clock)
+    log.addHandler(handler)
+    try:
+        with pytest.raises(OSError, match="lost"):
+            policy.call_sync(lost)
+        clock.move(60.0)
+        assert policy.call_sync(int) == 0
+    finally:
+        log.removeHandler(handler)
+    assert policy.breaker is not None
+    assert policy.breaker.state is BreakerState.CLOSED
+    assert "disk full" in capsys.readouterr().err

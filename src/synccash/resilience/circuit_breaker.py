@@ -560,7 +560,7 @@ class CircuitBreaker:
             try:
                 listener(transition)
             except Exception:
-                log_events.log.exception("circuit breaker %s: a listener raised an exception", self.name)
+                log_events.log_hook_error(f"circuit breaker {self.name}", "a listener")
 
     def forget(self) -> Callable[[], None]:
         """Have the state of a new one until the returned function is called. For

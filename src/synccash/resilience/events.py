@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from synccash.resilience.breaker_statistics import Transition
-from synccash.resilience.log_events import log
+from synccash.resilience.log_events import log_hook_error
 
 __all__ = [
     "AttemptTimedOut",
@@ -151,7 +151,7 @@ def emit(hook: EventHook, event: Event) -> None:
     try:
         hook(event)
     except Exception:
-        log.exception("%s: the event hook raised an exception", event.name)
+        log_hook_error(event.name, "the event hook")
 
 
 def checked_hook(hook: EventHook | None) -> EventHook | None:

@@ -11,6 +11,8 @@ circuit_breaker_changed    before, after, reason, by, open_s
 """
 
 import logging
+import traceback
+from contextlib import suppress
 from typing import Any
 
 from synccash.resilience.breaker_statistics import Transition
@@ -57,24 +59,23 @@ def log_exhausted(service: str, attempts: int, seconds: float, error: Exception 
 
 def log_transition(transition: Transition) -> None:
     """Log a change of a breaker's state."""
-    log.warning(
-        "circuit breaker %s: %s -> %s: %s",
-        transition.name,
-        transition.before.value,
-        transition.after.value,
-        transition.reason,
-        extra={
-            "resilience": {
-                "event": "circuit_breaker_changed",
-                "service": transition.name,
-                "before": transition.before.value,
-                "after": transition.after.value,
-                "reason": transition.reason,
-                "by": transition.by,
-                "open_s": transition.open_s,
-            }
-        },
-    )
+    before, after = transition.before.value, transition.after.value
+    fields = {
+        "event": "circuit_breaker_changed",
+        "service": transition.name,
+        "before": before,
+        "after": after,
+        "reason": transition.reason,
+        "by": transition.by,
+        "open_s": transition.open_s,
+    }
+    values = (transition.name, before, after, transition.reason)
+    _write(logging.WARNING, "circuit breaker %s: %s -> %s: %s", values, {"resilience": fields})
+
+
+def log_hook_error(name: str, hook: str) -> None:
+    """Log the exception that is being handled, which a hook of the user has raised."""
+    _write(logging.ERROR, "%s: %s raised an exception", (name, hook), exc_info=True)
 
 
 def _error_type(error: Exception | None) -> str | None:
@@ -84,4 +85,22 @@ def _error_type(error: Exception | None) -> str | None:
 def _log(level: int, event: str, service: str, message: str, **facts: Any) -> None:
     if log.isEnabledFor(level):
         fields = {"event": event, "service": service, **facts}
-        log.log(level, message, service, *facts.values(), extra={"resilience": fields})
+        _write(level, message, (service, *facts.values()), {"resilience": fields})
+
+
+def _write(
+    level: int,
+    message: str,
+    values: tuple[object, ...],
+    extra: dict[str, Any] | None = None,
+    *,
+    exc_info: bool = False,
+) -> None:
+    """Log a record. A filter or handler that raises must not change what becomes of a call: its exception is
+    printed to stderr, as those that `logging.Handler.handleError` gets."""
+    try:
+        log.log(level, message, *values, extra=extra, exc_info=exc_info)
+    except Exception:
+        if logging.raiseExceptions:
+            with suppress(Exception):  # stderr may be closed
+                traceback.print_exc()
