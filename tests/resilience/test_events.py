@@ -179,6 +179,12 @@ def test_a_full_bulkhead_an_exceeded_rate_and_a_passed_deadline(make, events, cl
         full.call_sync(lambda: full.call_sync(Flaky()))
     assert events[0] == BulkheadFull(name="rates", attempt=1, limit=1, queue=0)
     events.clear()
+    outer = Policy("outer", bulkhead=Bulkhead(limit=5), on_event=events.append)
+    with pytest.raises(BulkheadFullError):
+        outer.call_sync(full.call_sync, lambda: full.call_sync(Flaky()))
+    told = [event.name for event in events if isinstance(event, BulkheadFull)]
+    assert told == ["rates"], "the bulkhead that is full tells it, and not the policy around it"
+    events.clear()
     fast = make(retry=None, rate=Rate("1/s", wait_s=0.5))
     fast.call_sync(Flaky())
     with pytest.raises(RateExceededError):

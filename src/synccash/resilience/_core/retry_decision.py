@@ -11,7 +11,12 @@ from synccash.resilience._core.failure_kinds import outcome_of
 from synccash.resilience._core.misuse import explain, is_misuse
 from synccash.resilience.budget import RetryBudget
 from synccash.resilience.circuit_breaker import CircuitBreaker
-from synccash.resilience.errors import BulkheadFullError, CircuitOpenError, RateExceededError
+from synccash.resilience.errors import (
+    BulkheadFullError,
+    CircuitOpenError,
+    RateExceededError,
+    ResilienceError,
+)
 from synccash.resilience.events import (
     AttemptTimedOut,
     BulkheadFull,
@@ -215,10 +220,14 @@ class RetryDecider:
 
     def _emit_cause(self, hook: EventHook, error: Exception, attempt: int, seconds: float) -> None:
         if isinstance(error, BulkheadFullError):
+            if error.name != self._name or _was_told(error):
+                return
             event: Event = BulkheadFull(
                 name=self._name, attempt=attempt, limit=error.limit, queue=error.queue
             )
         elif isinstance(error, RateExceededError):
+            if _was_told(error):
+                return
             event = RateExceeded(
                 name=self._name, attempt=attempt, retry_after=error.retry_after, queue=error.queue
             )
@@ -363,3 +372,14 @@ class RetryDecider:
 
 def _error_type(error: Exception | None) -> str | None:
     return None if error is None else type(error).__name__
+
+
+_TOLD = "_told"
+
+
+def _was_told(error: ResilienceError) -> bool:
+    """Tell whether a policy inside this one has told its hook of the refusal; note that it is told now."""
+    if _TOLD in error.__dict__:
+        return True
+    error.__dict__[_TOLD] = True
+    return False
