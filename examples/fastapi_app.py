@@ -67,7 +67,7 @@ def shop(stock: Stock) -> FastAPI:
             number = await policy.call(stock.take, wanted.item)
         except CircuitOpenError as error:
             nothing_done(request.scope)  # so a repeat runs again; after other errors it gets 409
-            seconds = str(int(error.retry_after) + 1)
+            seconds = str(int(error.retry_after or 30) + 1)
             raise HTTPException(503, "the stock is away", {"Retry-After": seconds}) from error
         except ConnectionRefusedError as error:
             nothing_done(request.scope)

@@ -19,6 +19,7 @@ import requests
 
 from rails.raw_server import RawServer, answer, answering, raw_server
 from synccash.resilience.circuit_breaker import BreakerSettings
+from synccash.resilience.deadline import deadline
 from synccash.resilience.errors import AttemptTimeoutError
 from synccash.resilience.evidence import Evidence
 from synccash.resilience.http import HttpClassifier
@@ -211,6 +212,27 @@ async def test_a_broken_connection_is_ambiguous(client):
     assert HttpClassifier()(posted) == UNKNOWN
     assert HttpClassifier()(got) == (REPEATABLE if client.names_method else UNKNOWN)
     assert HttpClassifier(method="get")(got) == REPEATABLE
+
+
+@pytest.mark.parametrize("classify", [None, HttpClassifier()], ids=["no classifier", "classifier"])
+async def test_a_caller_without_patience_does_not_open_the_breaker(client, classify):
+    """The client's time-out was what the caller's deadline left, far less than the server is given."""
+    policy = Policy("rates", breaker=BreakerSettings(failures=1, slow_s=10.0), classify=classify)
+
+    async def call(url: str, timeout_s: float) -> Any:
+        outcome = await client.call("GET", url, timeout_s)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async with raw_server(answering(200)) as server, raw_server() as mute:
+        with deadline(5.0):
+            assert isinstance(await outcome_of(policy.call(call, mute.url, READ_TIMEOUT_S)), Exception)
+        assert policy.breaker is not None
+        assert (policy.breaker.state.value, policy.breaker.statistics().ignored) == ("closed", 1)
+        assert (await policy.call(call, server.url, 30.0)) is not None
+        assert isinstance(await outcome_of(policy.call(call, mute.url, READ_TIMEOUT_S)), Exception)
+        assert policy.breaker.state.value == "open", "a time-out of its own counts"
 
 
 async def test_a_malformed_response_is_ambiguous(client):

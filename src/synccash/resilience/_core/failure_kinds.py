@@ -20,6 +20,8 @@ OWN_BUGS = (
 broken answer raises it too.
 """
 _ABOUT_THE_DEPENDENCY = (408, 429)
+_TIMEOUTS = frozenset({"httpx.TimeoutException", "requests.Timeout", "urllib3.TimeoutError"})
+"""Time-outs of HTTP clients that are no TimeoutError, as `package.Class`."""
 
 
 def outcome_of(error: BaseException) -> Outcome:
@@ -30,3 +32,10 @@ def outcome_of(error: BaseException) -> Outcome:
     if status is not None and 400 <= status < 500 and status not in _ABOUT_THE_DEPENDENCY:
         return Outcome.OK
     return Outcome.FAILED
+
+
+def is_timeout(error: BaseException) -> bool:
+    """Tell whether the call took too long: by a TimeoutError, or by a time-out of an HTTP client."""
+    return isinstance(error, TimeoutError) or any(
+        f"{kind.__module__.partition('.')[0]}.{kind.__name__}" in _TIMEOUTS for kind in type(error).__mro__
+    )

@@ -7,7 +7,7 @@ from math import inf
 from typing import Any
 
 from synccash.resilience import log_events, overrides
-from synccash.resilience._core.failure_kinds import outcome_of
+from synccash.resilience._core.failure_kinds import is_timeout, outcome_of
 from synccash.resilience._core.misuse import explain, is_misuse
 from synccash.resilience.budget import RetryBudget
 from synccash.resilience.circuit_breaker import CircuitBreaker
@@ -136,7 +136,7 @@ class RetryDecider:
             self._record_end(progress, error, _MISUSE, now)
             return None
         verdict = self._checked_verdict(self._classify_error, error, permit)
-        timed_out = isinstance(error, TimeoutError)
+        timed_out = is_timeout(error)
         if timed_out and verdict.outcome is Outcome.FAILED and not self._was_fair(attempt_start, deadline_at):
             verdict = replace(verdict, outcome=Outcome.IGNORED)
         self._record_in_breaker(verdict, permit, now - attempt_start, error, slow=timed_out)
@@ -231,7 +231,7 @@ class RetryDecider:
             event = RateExceeded(
                 name=self._name, attempt=attempt, retry_after=error.retry_after, queue=error.queue
             )
-        elif isinstance(error, TimeoutError):
+        elif is_timeout(error):
             kind = type(error).__name__
             event = AttemptTimedOut(name=self._name, attempt=attempt, error=kind, seconds=seconds)
         else:
