@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
-from litestar import Litestar, Request, Response, Router
+from litestar import Litestar, Request, Response
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
@@ -22,7 +22,7 @@ from synccash.api.ports import Balances, Endpoints, Health, Keys, NoWalletLimits
 from synccash.api.problem import ProblemError, no_route, of_engine, refuse, rendered
 from synccash.api.queries import check_query
 from synccash.api.request_context import INTERNAL_ERROR, InFlight, RequestContext
-from synccash.api.route_scopes import BASE, check_routes, scopes_by_path
+from synccash.api.route_scopes import check_routes, scopes_by_path
 from synccash.api.v1.administration import ADMINISTRATION
 from synccash.api.v1.approvals import APPROVALS
 from synccash.api.v1.audit import AUDIT
@@ -149,7 +149,7 @@ def create_app(
 
 def _routes(parts: dict[str, Any]) -> Litestar:
     return Litestar(
-        [Router(BASE, route_handlers=list(_RESOURCES)), HEALTH, metrics, openapi_json, docs_page],
+        [*_RESOURCES, HEALTH, metrics, openapi_json, docs_page],
         dependencies={
             **{name: Provide(_giving(part), sync_to_thread=False) for name, part in parts.items()},
             **{name: Provide(party) for name, party in _PARTIES.items()},

@@ -10,6 +10,7 @@ from litestar.params import JSONBody, QueryParameter
 
 from synccash.api.calls import AnyRequest, Id, Json, answers, json
 from synccash.api.problem import invalid
+from synccash.api.route_scopes import BASE
 from synccash.api.schemas.administration_answers import (
     ApiKeyList,
     BalanceList,
@@ -305,7 +306,7 @@ def _printable(name: str, text: str | None) -> str | None:
 
 
 ADMINISTRATION = Router(
-    "/admin",
+    f"{BASE}/admin",
     tags=["administration"],
     route_handlers=[
         list_merchants,

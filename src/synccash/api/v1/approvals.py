@@ -8,6 +8,7 @@ from litestar.di import NamedDependency as Given
 from litestar.params import JSONBody, QueryParameter
 
 from synccash.api.calls import AnyRequest, Id, Json, Limit, answers, encoded_json, json, principal_of
+from synccash.api.route_scopes import BASE
 from synccash.api.schemas.administration_answers import ApprovedShown
 from synccash.api.schemas.answers import ApprovalPage, ApprovalShown
 from synccash.api.schemas.requests import DecisionBody, PaymentResolutionBody, ResolutionBody
@@ -94,5 +95,5 @@ async def decline(
 
 
 APPROVALS = Router(
-    "/approvals", tags=["approvals"], route_handlers=[list_approvals, get_approval, approve, decline]
+    f"{BASE}/approvals", tags=["approvals"], route_handlers=[list_approvals, get_approval, approve, decline]
 )

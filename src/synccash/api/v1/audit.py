@@ -9,6 +9,7 @@ from litestar.params import QueryParameter
 
 from synccash.api.calls import Json, answers, json
 from synccash.api.problem import invalid
+from synccash.api.route_scopes import BASE
 from synccash.api.v1.management import Management
 from synccash.payments.document import moment
 
@@ -63,4 +64,4 @@ def _document(entry: dict[str, Any]) -> dict[str, Any]:
     return {**entry, "at": moment(entry["at"])}
 
 
-AUDIT = Router("/admin/audit", tags=["administration"], route_handlers=[list_audit, export_audit])
+AUDIT = Router(f"{BASE}/admin/audit", tags=["administration"], route_handlers=[list_audit, export_audit])

@@ -8,12 +8,13 @@ from litestar.params import QueryParameter
 
 from synccash.api.calls import Json, answers, json
 from synccash.api.ports import Balances
+from synccash.api.route_scopes import BASE
 from synccash.api.schemas.answers import BalanceShown
 from synccash.payments.balance import BalanceAccount, balance_document
 from synccash.payments.request import Tenant
 
 
-@get("/balance", tags=["balance"], responses=answers({200: BalanceShown}, 422))
+@get(f"{BASE}/balance", tags=["balance"], responses=answers({200: BalanceShown}, 422))
 async def get_balance(
     balances: Given[Balances],
     tenant: Given[Tenant],

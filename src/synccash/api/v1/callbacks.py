@@ -7,6 +7,7 @@ from litestar.di import NamedDependency as Given
 
 from synccash.api.body import scope_of
 from synccash.api.calls import Id
+from synccash.api.route_scopes import BASE
 from synccash.engine.engine import Engine
 
 IS_KNOWN = "synccash.callback_is_known"
@@ -26,4 +27,4 @@ async def take_callback(
     return Response(b"", media_type="text/plain")
 
 
-CALLBACKS = Router("/callbacks", route_handlers=[take_callback])
+CALLBACKS = Router(f"{BASE}/callbacks", route_handlers=[take_callback])

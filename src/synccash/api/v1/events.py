@@ -10,6 +10,7 @@ from litestar.params import QueryParameter
 from synccash.api.calls import Id, Json, Limit, answers, json, page
 from synccash.api.ports import Endpoints, Reading
 from synccash.api.problem import invalid
+from synccash.api.route_scopes import BASE
 from synccash.api.schemas.answers import EventPage, RedeliveryShown
 from synccash.payments.document import event_body
 from synccash.payments.errors import ObjectNotFoundError
@@ -45,4 +46,4 @@ async def redeliver_event(event_id: Id, endpoints: Given[Endpoints], tenant: Giv
     return json({"id": event_id, "endpoints": count})
 
 
-EVENTS = Router("/events", tags=["events"], route_handlers=[list_events, redeliver_event])
+EVENTS = Router(f"{BASE}/events", tags=["events"], route_handlers=[list_events, redeliver_event])

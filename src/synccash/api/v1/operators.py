@@ -11,6 +11,7 @@ from litestar.params import JSONBody
 
 from synccash.api.body import scope_of
 from synccash.api.calls import AnyRequest, Id, Json, answers, json, operator_name, principal_of
+from synccash.api.route_scopes import BASE
 from synccash.api.schemas.administration_answers import (
     EnrolmentShown,
     NewOperatorTokenShown,
@@ -270,7 +271,7 @@ def _token_hash(request: AnyRequest) -> bytes:
 
 
 OPERATORS = Router(
-    "/operators",
+    f"{BASE}/operators",
     tags=["operators"],
     route_handlers=[
         sign_in,

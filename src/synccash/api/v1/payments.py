@@ -23,6 +23,7 @@ from synccash.api.calls import (
 )
 from synccash.api.ports import PaymentFilter, Reading, WalletLimits
 from synccash.api.problem import ProblemError, invalid
+from synccash.api.route_scopes import BASE
 from synccash.api.schemas.answers import (
     ApprovalShown,
     PaymentPage,
@@ -284,7 +285,7 @@ async def return_surplus(
 
 
 PAYMENTS = Router(
-    "/payments",
+    f"{BASE}/payments",
     tags=["payments"],
     route_handlers=[
         create_payment,

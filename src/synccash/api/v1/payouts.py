@@ -18,6 +18,7 @@ from synccash.api.calls import (
 )
 from synccash.api.ports import Reading
 from synccash.api.problem import invalid
+from synccash.api.route_scopes import BASE
 from synccash.api.schemas.answers import ApprovalShown, PayoutShown
 from synccash.api.schemas.requests import DecisionBody, PayoutBody, ResolutionBody
 from synccash.api.v1.approvals import perform, resolution
@@ -128,7 +129,7 @@ async def resolve_payout(
 
 
 PAYOUTS = Router(
-    "/payouts",
+    f"{BASE}/payouts",
     tags=["payouts"],
     route_handlers=[create_payout, get_payout, approve_payout, decline_payout, resolve_payout],
 )

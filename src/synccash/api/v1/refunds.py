@@ -6,6 +6,7 @@ from litestar.params import JSONBody
 
 from synccash.api.calls import AnyRequest, Id, Json, answers, json
 from synccash.api.ports import Reading
+from synccash.api.route_scopes import BASE
 from synccash.api.schemas.answers import ApprovalShown, RefundShown
 from synccash.api.schemas.requests import ResolutionBody
 from synccash.api.v1.approvals import perform, resolution
@@ -44,4 +45,4 @@ async def resolve_refund(
     return await perform(request, management, resolution("refund_resolve", refund_id, data))
 
 
-REFUNDS = Router("/refunds", tags=["refunds"], route_handlers=[get_refund, resolve_refund])
+REFUNDS = Router(f"{BASE}/refunds", tags=["refunds"], route_handlers=[get_refund, resolve_refund])

@@ -10,6 +10,7 @@ from litestar.params import JSONBody, PathParameter
 from synccash.api.calls import OPTIONAL_BODY, AnyRequest, Json, answers, json
 from synccash.api.ports import Health
 from synccash.api.problem import ProblemError, not_found
+from synccash.api.route_scopes import BASE
 from synccash.api.schemas.requests import DecisionBody, ReasonBody
 from synccash.api.schemas.resilience_answers import (
     BreakerList,
@@ -189,7 +190,7 @@ async def _notices(management: Management) -> list[dict[str, str]]:
 
 
 RESILIENCE = Router(
-    "/resilience",
+    f"{BASE}/resilience",
     tags=["resilience"],
     route_handlers=[
         list_breakers,

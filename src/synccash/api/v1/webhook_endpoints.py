@@ -13,6 +13,7 @@ from litestar.params import JSONBody
 from synccash.api.calls import AnyRequest, Id, Json, answers, json, principal_of
 from synccash.api.ports import Endpoints
 from synccash.api.problem import invalid
+from synccash.api.route_scopes import BASE
 from synccash.api.schemas.answers import EndpointPage, EndpointShown
 from synccash.api.schemas.requests import EndpointBody, EndpointChangeBody
 from synccash.payments.audit import AuditNote
@@ -212,7 +213,7 @@ def _document(endpoint: WebhookEndpoint, *, secret: bool = False) -> dict[str, A
 
 
 WEBHOOK_ENDPOINTS = Router(
-    "/webhook-endpoints",
+    f"{BASE}/webhook-endpoints",
     tags=["webhook endpoints"],
     route_handlers=[create_endpoint, list_endpoints, get_endpoint, change_endpoint, remove_endpoint],
 )
