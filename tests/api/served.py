@@ -16,7 +16,8 @@ from synccash.api.roles import OPERATORS_ONLY
 from synccash.api.route_scopes import BASE
 from synccash.middleware.refusal import App
 from synccash.payments.request import Role, Tenant
-from synccash.processes.api import application, assembled
+from synccash.processes.api import application
+from synccash.processes.assembly.service import assembled
 from synccash.settings.loader import Settings
 
 NUMBER = "0241234567"

@@ -11,8 +11,9 @@ from structlog.testing import capture_logs
 from api.served import PROBLEM, payment, settings
 from synccash.engine.engine import Engine
 from synccash.local.up import register
-from synccash.processes.api import application, assembled
-from synccash.processes.worker import metrics_app
+from synccash.processes.api import application
+from synccash.processes.assembly.service import assembled
+from synccash.processes.metrics_server import metrics_app
 
 KEY = "sk_test_" + "1" * 48
 each_error = pytest.mark.parametrize(

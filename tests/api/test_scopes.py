@@ -17,7 +17,8 @@ from synccash.api.route_scopes import ROUTE_SCOPES, check_routes
 from synccash.payments.access import ADMIN_SCOPES, MERCHANT_SCOPES, AccessScope
 from synccash.payments.api_key import NewApiKey, new_secret, read_networks, read_scopes
 from synccash.payments.request import Role
-from synccash.processes.api import Service, application, assembled
+from synccash.processes.api import application
+from synccash.processes.assembly.service import Service, assembled
 
 MERCHANT = "mer_scopes"
 PROXY = "127.0.0.1"

@@ -22,7 +22,8 @@ import uvicorn
 
 from servers_fixture import service_url
 from synccash.payments.request import Role
-from synccash.processes.api import Service, application, assembled
+from synccash.processes.api import application
+from synccash.processes.assembly.service import Service, assembled
 from synccash.processes.webhooks import webhook_service
 from synccash.rails.registry import RAILS
 from synccash.rails.sandbox_account import SandboxRail

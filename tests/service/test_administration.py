@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from api.served import payment, served
-from synccash.processes.api import application, assembled
+from synccash.processes.api import application
+from synccash.processes.assembly.service import assembled
 from synccash.settings.loader import Settings
 from synccash.stores.postgres.audit import PostgresAudit
 from synccash.stores.postgres.database import Database

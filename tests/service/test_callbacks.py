@@ -15,7 +15,8 @@ from aiohttp import web
 from sandbox.momo import World
 from synccash.payments.inquiry_schedule import InquirySchedule
 from synccash.payments.request import Role
-from synccash.processes.api import application, assembled
+from synccash.processes.api import application
+from synccash.processes.assembly.service import assembled
 from synccash.rails.registry import RAILS
 from synccash.rails.sandbox_account import SandboxRail
 from synccash.settings.loader import convert_settings
@@ -87,7 +88,7 @@ class Desk:
 
 @contextlib.asynccontextmanager
 async def desk_over(database_url, folder, monkeypatch, schedule, **changes):
-    monkeypatch.setattr("synccash.processes.engine_settings.PRODUCTION", schedule)
+    monkeypatch.setattr("synccash.processes.assembly.engine_settings.PRODUCTION", schedule)
     async with contextlib.AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession())
         world = await World(folder, session).start()

@@ -8,7 +8,7 @@ from synccash.engine.system import SystemClock
 from synccash.payments.balance import BalanceAccount
 from synccash.payments.payer import Msisdn
 from synccash.payments.payout import Payee
-from synccash.processes.api import assembled
+from synccash.processes.assembly.service import assembled
 from synccash.stores.postgres.balances import PostgresBalances
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.pool import connect

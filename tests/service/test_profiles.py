@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from synccash.processes.registry import build_registry
+from synccash.processes.assembly.registry import build_registry
 from synccash.rails.registry import RAILS
 from synccash.resilience.profiles import DATABASE, PAYMENT_PROVIDER
 from synccash.resilience.registry import Registry

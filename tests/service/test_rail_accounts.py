@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from api.served import payment, served, settings
-from synccash.processes.api import assembled
+from synccash.processes.assembly.service import assembled
 from synccash.settings.loader import SettingsError
 from synccash.stores.postgres.audit import PostgresAudit
 from synccash.stores.postgres.database import Database

@@ -16,8 +16,9 @@ from structlog.testing import capture_logs
 from synccash.local.up import register
 from synccash.payments.references import ReferenceKey
 from synccash.payments.request import Tenant
-from synccash.processes import api as wiring
-from synccash.processes.api import application, assembled
+from synccash.processes.api import application
+from synccash.processes.assembly import sharing
+from synccash.processes.assembly.service import assembled
 from synccash.resilience.claims import ClaimAnswer
 from synccash.resilience.idempotency import fingerprint, read_json
 from synccash.resilience.stored_answers import encode_answer
@@ -75,7 +76,7 @@ class Api:
 @pytest.fixture
 async def api(database_url, valkey_url, monkeypatch):
     # A process counts by itself when Valkey has not answered in 50 ms, as may happen on a loaded machine.
-    monkeypatch.setattr(wiring, "ValkeyLimiter", partial(ValkeyLimiter, deadline_s=60.0))
+    monkeypatch.setattr(sharing, "ValkeyLimiter", partial(ValkeyLimiter, deadline_s=60.0))
     async with served(database_url, valkey_url=valkey_url) as api:
         yield api
 

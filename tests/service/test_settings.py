@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from synccash.payments.risk import Velocity
-from synccash.processes.api import check_settings
+from synccash.processes.assembly.checks import check_settings
 from synccash.settings.loader import SECRETS, Settings, SettingsError, load_settings
 from synccash.settings.risk import payout_rules, risk_rules
 from synccash.settings.secret import Secret

@@ -11,8 +11,10 @@ import httpx
 import pytest
 
 from synccash.local.up import register
-from synccash.processes.api import application, assembled, worker_server
+from synccash.processes.api import application
+from synccash.processes.assembly.service import assembled
 from synccash.processes.housekeeping import Housekeeping
+from synccash.processes.worker import worker_server
 from synccash.settings.loader import Settings, SettingsError
 
 KEY = "sk_test_" + "1" * 48

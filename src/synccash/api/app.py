@@ -109,21 +109,13 @@ def create_app(
         "metrics_of": Metrics((HttpCollector(counts), *collectors)),
     }
     routes = _routes(parts)
-    served = [
-        (method, route.path_format)
-        for route in routes.routes
-        if isinstance(route, HTTPRoute)
-        for method in sorted(route.methods - {"OPTIONS"})
-    ]
+    served = _served(routes)
     check_routes(served)
     for method, path in served:
         counts.register(method, path)
-    allowed = AllowedMethods.of(routes)
-    app: App = allowed.answering_options(routes)  # pyright: ignore[reportArgumentType]
-    for layer in reversed(layers):
-        app = layer(app)
-    app = Authentication(
-        app=WholeBody(app=app, refuse=refuse, timeout_s=body_timeout_s),
+    handlers = AllowedMethods.of(routes).answering_options(routes)  # pyright: ignore[reportArgumentType]
+    authenticated = Authentication(
+        app=WholeBody(app=_wrapped(handlers, layers), refuse=refuse, timeout_s=body_timeout_s),
         keys=KnownKeys(keys),
         refuse=refuse,
         scopes_of=scopes_by_path(),
@@ -134,10 +126,8 @@ def create_app(
     )
     in_flight = in_flight or InFlight()
     in_flight.route_of = _templates(routes)
-    for layer in reversed(first_layers):
-        app = layer(app)
     return RequestContext(
-        app=app,
+        app=_wrapped(authenticated, first_layers),
         refuse=refuse,
         new_id=new_id,
         counts=counts,
@@ -145,6 +135,23 @@ def create_app(
         caller_ids=_caller_ids,
         in_flight=in_flight,
     )
+
+
+def _served(routes: Litestar) -> list[tuple[str, str]]:
+    """Return the method and the path template of each route."""
+    return [
+        (method, route.path_format)
+        for route in routes.routes
+        if isinstance(route, HTTPRoute)
+        for method in sorted(route.methods - {"OPTIONS"})
+    ]
+
+
+def _wrapped(app: App, layers: Sequence[Layer]) -> App:
+    """Return `app` inside the layers, of which the first is the outermost."""
+    for layer in reversed(layers):
+        app = layer(app)
+    return app
 
 
 def _routes(parts: dict[str, Any]) -> Litestar:

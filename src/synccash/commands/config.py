@@ -26,7 +26,7 @@ def show(*, json: bool = False) -> int:
 def check(*, json: bool = False) -> int:
     """Check whether a process can start with these settings. Exits with 1 if not."""
     from synccash.administration.errors import AdministrationError
-    from synccash.processes.api import check_settings
+    from synccash.processes.assembly.checks import check_settings
     from synccash.settings.loader import SettingsError
     from synccash.stores.encryption import encryption_of
 

@@ -62,7 +62,7 @@ def serve(*, fd: Annotated[int | None, Parameter(show=False)] = None) -> int:
 
 def worker() -> int:
     """Process orders in the background: inquiries, expiry, and recovery after a process has died."""
-    from synccash.processes.api import work
+    from synccash.processes.worker import work
 
     return work(loaded().settings)
 

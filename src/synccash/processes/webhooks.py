@@ -14,10 +14,10 @@ from synccash.engine.system import SystemClock, SystemIdentities
 from synccash.observability.loop_watch import LoopWatch
 from synccash.observability.metrics import LoopCollector
 from synccash.payments.ports import WorkSignal
-from synccash.processes.engine_settings import dispatcher_settings
-from synccash.processes.registry import build_registry
+from synccash.processes.assembly.engine_settings import dispatcher_settings
+from synccash.processes.assembly.registry import build_registry
+from synccash.processes.metrics_server import MetricsServer
 from synccash.processes.runner import run_process
-from synccash.processes.worker import WorkerServer
 from synccash.settings.loader import Settings
 from synccash.settings.name_servers import read_name_servers
 from synccash.settings.secret import Secret
@@ -119,14 +119,14 @@ async def webhook_service(settings: Settings, database_url: Secret | str) -> Asy
         )
 
 
-def webhook_server(service: WebhookService, host: str, port: int) -> WorkerServer:
+def webhook_server(service: WebhookService, host: str, port: int) -> MetricsServer:
     """Return the server of the process's metrics. Raises SettingsError when its port cannot be opened."""
     collectors = (
         WebhookCollector(service.dispatcher),
         LoopCollector(service.loops.restarts),
         service.loop_watch,
     )
-    return WorkerServer(collectors, host=host, port=port, setting="webhook_port")
+    return MetricsServer(collectors, host=host, port=port, setting="webhook_port")
 
 
 def deliver(settings: Settings) -> int:

@@ -1,27 +1,37 @@
-"""The HTTP server of a worker or of a webhooks process: its metrics and its liveness, on a port of its own
-when one is configured."""
+"""The worker process: moves orders forward, and cleans up."""
 
-import contextlib
-import socket
-from collections.abc import Generator, Iterable, Iterator
+import asyncio
+import signal
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
-import structlog
-import uvicorn
-from prometheus_client import CONTENT_TYPE_LATEST
 from prometheus_client.core import CounterMetricFamily, Metric
-from prometheus_client.registry import Collector
 
-from synccash.api.metrics import Metrics
-from synccash.api.problem import not_found, refuse
-from synccash.api.request_context import INTERNAL_ERROR
 from synccash.engine.worker import Worker
-from synccash.middleware.refusal import App, Receive, Scope, Send
+from synccash.observability.metrics import (
+    FloatCollector,
+    InquiryCollector,
+    LeaseCollector,
+    LoopCollector,
+    PeersCollector,
+)
+from synccash.observability.prometheus import BreakerCollector, RetryCollector
+from synccash.processes.assembly.service import Service, assembled
+from synccash.processes.audit_sealing import AuditSealing
 from synccash.processes.housekeeping import Housekeeping
-from synccash.processes.http_server import server_config
-from synccash.settings.loader import SettingsError
+from synccash.processes.runner import run_process
+from synccash.settings.loader import Settings
+from synccash.settings.secret import Secret
+from synccash.stores.postgres.audit_chain import AuditKey, PostgresAuditChain
 
-log = structlog.get_logger("synccash.worker")
+if TYPE_CHECKING:
+    from synccash.processes.metrics_server import MetricsServer
+
+
+class _StoppableLoop(Protocol):
+    async def run(self) -> None: ...
+    def stop(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,64 +60,55 @@ class WorkerCollector:
             yield CounterMetricFamily(name, text, value=count)
 
 
-def metrics_app(metrics: Metrics) -> App:
-    """Return the ASGI application that serves `/metrics` and `/health/live`."""
+def worker_server(service: Service, housekeeping: Housekeeping, host: str, port: int) -> "MetricsServer":
+    """Return the server of a worker's metrics. Raises SettingsError when its port cannot be opened."""
+    # Imported here because a worker without this port needs no web framework.
+    from synccash.processes.metrics_server import MetricsServer
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        del receive
-        found = {
-            "/metrics": lambda: (CONTENT_TYPE_LATEST, metrics.text()),
-            "/health/live": lambda: ("application/json", b'{"status":"ok"}'),
-        }.get(scope["path"])
-        if found is None or scope["method"] not in ("GET", "HEAD"):
-            await refuse(
-                scope,
-                send,
-                not_found("No route matches. This process serves GET /metrics and GET /health/live."),
-            )
-            return
-        try:
-            kind, body = found()
-        except Exception:
-            log.exception("request_failed")
-            await refuse(scope, send, INTERNAL_ERROR)
-            return
-        headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-    return app
+    collectors = (
+        WorkerCollector(service.engine.worker, housekeeping),
+        BreakerCollector(service.registry),
+        RetryCollector(service.registry),
+        service.events,
+        InquiryCollector(service.rails),
+        PeersCollector(service.breakers),
+        FloatCollector(service.floats.shown),
+        LeaseCollector(service.engine.leases),
+        LoopCollector(service.loops.restarts),
+        service.loop_watch,
+    )
+    return MetricsServer(collectors, host=host, port=port, setting="worker_port")
 
 
-class WorkerServer(uvicorn.Server):
-    """Serves a process's metrics and liveness. Raises SettingsError that names `setting` when the port cannot
-    be opened."""
-
-    def __init__(self, collectors: Iterable[Collector], *, host: str, port: int, setting: str) -> None:
-        app = metrics_app(Metrics(collectors))
-        super().__init__(server_config(app, host=host, port=port, timeout_s=10.0, grace_s=1))
-        self._listener = _listen(host, port, setting)
-
-    async def answer(self) -> None:
-        """Serve until stopped."""
-        await self.serve(sockets=[self._listener])
-
-    def stop(self) -> None:
-        """Stop soon."""
-        self.should_exit = True
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        """Leave signals to the process."""
-        yield
+def work(settings: Settings) -> int:
+    """Move orders forward until a signal stops it; return the exit code."""
+    return run_process(settings, lambda url: _work(settings, url))
 
 
-def _listen(host: str, port: int, setting: str) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise SettingsError(
-            f"{setting}: cannot listen on {host} port {port} ({error.strerror}); "
-            "set another port: each process on a host needs its own"
-        ) from error
+async def _work(settings: Settings, database_url: Secret) -> None:
+    async with assembled(settings, database_url) as service:
+        housekeeping = Housekeeping(service.claims, settings.idempotency_retention_days * 86_400.0)
+        sealing = AuditSealing(PostgresAuditChain(service.database, AuditKey.of(settings.audit_key)))
+        loops: dict[str, _StoppableLoop] = {
+            "worker": service.engine.worker,
+            "housekeeping": housekeeping,
+            "audit_sealing": sealing,
+        }
+        if service.retention is not None:
+            loops["retention"] = service.retention
+        if service.inquirers is not None:
+            service.inquirers.join()
+        port = settings.worker_port
+        servers = [] if port is None else [worker_server(service, housekeeping, settings.host, port)]
+
+        def stop() -> None:
+            for loop in (*loops.values(), *servers):
+                loop.stop()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop)
+        async with asyncio.TaskGroup() as group:
+            for name, loop in loops.items():
+                group.create_task(service.loops.run(name, loop.run))
+            for server in servers:
+                group.create_task(server.answer())

@@ -1,0 +1,1 @@
+"""Builds the live parts of an API process or worker from its settings."""

@@ -1,0 +1,231 @@
+"""The live parts of an API process or worker, and the function that builds them."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from synccash.administration.operators.operators import Operators
+from synccash.administration.operators.passwords import PasswordHashes
+from synccash.engine.dispatch.float_watch import FloatWatch
+from synccash.engine.dispatch.network_memory import NetworkMemory
+from synccash.engine.dispatch.rail_watch import RailWatch
+from synccash.engine.engine import Engine
+from synccash.engine.ports import Rail
+from synccash.observability.backlog import Backlog
+from synccash.observability.cluster_breakers import ClusterBreakers
+from synccash.observability.health import ServiceHealth
+from synccash.observability.loop_watch import LoopWatch
+from synccash.observability.prometheus import EventCounter
+from synccash.observability.undelivered import UndeliveredWatch
+from synccash.payments.balance import read_fees
+from synccash.payments.errors import StoreUnavailableError
+from synccash.processes.assembly.engine import (
+    EngineParts,
+    engine_parts,
+    load_payout_velocity,
+    register_breakers,
+    start_engine,
+)
+from synccash.processes.assembly.sharing import (
+    cluster_breakers,
+    inquiring_processes,
+    service_guard,
+    share_health,
+    share_risk,
+)
+from synccash.processes.assembly.wiring import FIRST_LOOK_S, Wiring, open_connections
+from synccash.processes.balance_loop import BalanceLoop
+from synccash.processes.housekeeping import RetentionLoop
+from synccash.processes.key_usage import KeyUsage
+from synccash.processes.service_guard import ServiceGuard
+from synccash.resilience.registry import Registry
+from synccash.settings.loader import Settings, SettingsError
+from synccash.settings.secret import Secret
+from synccash.stores.postgres.audit import PostgresAudit
+from synccash.stores.postgres.balances import PostgresBalances
+from synccash.stores.postgres.claims import PostgresClaims
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.erasure import PostgresErasure
+from synccash.stores.postgres.lookup_key import WRONG_LOOKUP_KEY, is_lookup_key_wrong
+from synccash.stores.postgres.merchants import PostgresKeys
+from synccash.stores.postgres.operators import PostgresOperators
+from synccash.stores.postgres.payer_networks import PostgresNetworks
+from synccash.stores.postgres.rail_status import PostgresRailStatus
+from synccash.stores.postgres.reading import PostgresReading
+from synccash.stores.postgres.recovery import PostgresRecovery
+from synccash.stores.postgres.removed_endpoints import PostgresRemovedEndpoints
+from synccash.stores.postgres.waiting import PostgresWaiting
+from synccash.stores.postgres.webhooks import PostgresWebhooks
+from synccash.stores.supervised_loops import LoopSupervisor
+from synccash.stores.valkey.presence import Membership
+from synccash.stores.valkey.risk_sharing import SharedRiskInputs
+
+log = structlog.get_logger("synccash")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The live parts of one process."""
+
+    engine: Engine
+    rails: Mapping[str, Rail]
+    inquirers: Membership | None
+    keys: PostgresKeys
+    key_usage: KeyUsage
+    operators: Operators
+    reading: PostgresReading
+    balances: PostgresBalances
+    webhooks: PostgresWebhooks
+    health: ServiceHealth
+    guard: ServiceGuard
+    breakers: ClusterBreakers
+    shared_risk: SharedRiskInputs | None
+    registry: Registry
+    events: EventCounter
+    database: Database
+    claims: PostgresClaims
+    audit: PostgresAudit
+    backlog: Backlog
+    floats: FloatWatch
+    loops: LoopSupervisor
+    loop_watch: LoopWatch
+    retention: RetentionLoop | None = None
+
+
+@contextlib.asynccontextmanager
+async def assembled(settings: Settings, database_url: Secret | str) -> AsyncGenerator[Service]:
+    """Wire the parts of one process. At the end they are closed in reverse order."""
+    async with contextlib.AsyncExitStack() as stack:
+        loop_watch = LoopWatch()
+        loop_watch.start()
+        stack.callback(loop_watch.close)
+        wiring = await open_connections(settings, database_url, stack)
+        await _check_lookup_key(wiring.database)
+        inquirers = inquiring_processes(wiring)
+        parts, work_signal, ping_valkey = await engine_parts(wiring, inquirers)
+        engine = await start_engine(wiring, parts, work_signal)
+        recovery = PostgresRecovery(wiring.database)
+        await _warn_of_weaknesses(recovery)
+        balances, folding = _start_balances(wiring)
+        webhooks = PostgresWebhooks(wiring.database)
+        undelivered = UndeliveredWatch(webhooks, wiring.clock)
+        wiring.run_in_background("undelivered", undelivered.run)
+        health = ServiceHealth(
+            wiring.pool,
+            ping_valkey,
+            engine.rails,
+            parts.dispatch,
+            lambda: engine.recovery.known,
+            recovery.durability,
+            lambda: (*folding.warnings(), *undelivered.warnings()),
+        )
+        register_breakers(wiring.registry, parts.rails)
+        share_health(wiring, parts.rail_health)
+        backlog, float_watch = _start_watches(wiring, parts)
+        await load_payout_velocity(wiring, engine)
+        guard = service_guard(wiring, engine)
+        keys = PostgresKeys(wiring.database)
+        key_usage = _record_key_usage(wiring, keys)
+        yield Service(
+            engine=engine,
+            rails=parts.rails,
+            inquirers=inquirers,
+            keys=keys,
+            key_usage=key_usage,
+            operators=_operators(wiring),
+            reading=PostgresReading(wiring.database),
+            balances=balances,
+            webhooks=webhooks,
+            health=health,
+            guard=guard,
+            registry=wiring.registry,
+            events=wiring.events,
+            breakers=cluster_breakers(wiring),
+            shared_risk=share_risk(wiring, engine.risk),
+            database=wiring.database,
+            claims=PostgresClaims(wiring.database),
+            audit=PostgresAudit(wiring.database),
+            backlog=backlog,
+            floats=float_watch,
+            loops=wiring.loops,
+            loop_watch=loop_watch,
+            retention=_retention(wiring),
+        )
+
+
+def _record_key_usage(wiring: Wiring, keys: PostgresKeys) -> KeyUsage:
+    usage = KeyUsage(keys, wiring.clock)
+    wiring.stack.push_async_callback(usage.close)
+    wiring.run_in_background("key_usage", usage.run)
+    return usage
+
+
+def _operators(wiring: Wiring) -> Operators:
+    passwords = PasswordHashes()
+    wiring.stack.callback(passwords.close)
+    return Operators(
+        PostgresOperators(wiring.database),
+        PostgresAudit(wiring.database),
+        passwords,
+        wiring.clock,
+        wiring.identities,
+    )
+
+
+def _start_balances(wiring: Wiring) -> tuple[PostgresBalances, BalanceLoop]:
+    balances = PostgresBalances(wiring.database)
+    folding = BalanceLoop(balances, wiring.clock, read_fees(wiring.settings.balance_fees))
+    wiring.run_in_background("balances", folding.run)
+    return balances, folding
+
+
+def _start_watches(wiring: Wiring, parts: EngineParts) -> tuple[Backlog, FloatWatch]:
+    """Start the loops that watch rails, accounts, floats, networks and the backlog."""
+    database, clock = wiring.database, wiring.clock
+    rail_statuses = PostgresRailStatus(database)
+    rail_watch = RailWatch(
+        parts.rails, parts.rail_health, parts.dispatch, rail_statuses, clock, wiring.identities
+    )
+    wiring.run_in_background("rail_watch", rail_watch.run)
+    wiring.run_in_background("rail_accounts", parts.accounts.run)
+    backlog = Backlog(PostgresWaiting(database), clock)
+    wiring.run_in_background("backlog", backlog.run)
+    memory = NetworkMemory(parts.networks, PostgresNetworks(database), clock)
+    wiring.run_in_background("network_keeping", memory.run)
+    float_watch = FloatWatch(parts.rails, parts.floats, parts.dispatch.read_float, clock)
+    wiring.run_in_background("float_watch", float_watch.run)
+    return backlog, float_watch
+
+
+def _retention(wiring: Wiring) -> RetentionLoop | None:
+    """The loop that erases and deletes what is past its retention; None where the settings keep it."""
+    settings, database = wiring.settings, wiring.database
+    days = settings.retention_days
+    if days is None or database.encryption is None:
+        return None
+    return RetentionLoop(
+        PostgresErasure(database, database.encryption, settings.refundable_days, days),
+        PostgresRemovedEndpoints(database, days),
+    )
+
+
+async def _check_lookup_key(database: Database) -> None:
+    """Raise SettingsError when the stored orders were hashed with another key. An unreachable PostgreSQL does
+    not stop the start."""
+    with contextlib.suppress(TimeoutError, StoreUnavailableError):
+        async with asyncio.timeout(FIRST_LOOK_S):
+            if await is_lookup_key_wrong(database):
+                raise SettingsError(WRONG_LOOKUP_KEY)
+
+
+async def _warn_of_weaknesses(recovery: PostgresRecovery) -> None:
+    """Log what a failure of PostgreSQL could lose. An unreachable PostgreSQL does not stop the start."""
+    try:
+        durability = await recovery.durability()
+    except StoreUnavailableError:
+        return
+    for weakness in durability.weaknesses():
+        log.warning("commits_may_be_lost", detail=weakness)

@@ -1,0 +1,82 @@
+"""The HTTP server of a process without an API: its metrics and its liveness, on a port of its own."""
+
+import contextlib
+import socket
+from collections.abc import Generator, Iterable
+
+import structlog
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+from synccash.api.metrics import Metrics
+from synccash.api.problem import not_found, refuse
+from synccash.api.request_context import INTERNAL_ERROR
+from synccash.middleware.refusal import App, Receive, Scope, Send
+from synccash.processes.http_server import server_config
+from synccash.settings.loader import SettingsError
+
+log = structlog.get_logger("synccash.worker")
+
+
+def metrics_app(metrics: Metrics) -> App:
+    """Return the ASGI application that serves `/metrics` and `/health/live`."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        del receive
+        found = {
+            "/metrics": lambda: (CONTENT_TYPE_LATEST, metrics.text()),
+            "/health/live": lambda: ("application/json", b'{"status":"ok"}'),
+        }.get(scope["path"])
+        if found is None or scope["method"] not in ("GET", "HEAD"):
+            await refuse(
+                scope,
+                send,
+                not_found("No route matches. This process serves GET /metrics and GET /health/live."),
+            )
+            return
+        try:
+            kind, body = found()
+        except Exception:
+            log.exception("request_failed")
+            await refuse(scope, send, INTERNAL_ERROR)
+            return
+        headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return app
+
+
+class MetricsServer(uvicorn.Server):
+    """Serves a process's metrics and liveness. Raises SettingsError that names `setting` when the port cannot
+    be opened."""
+
+    def __init__(self, collectors: Iterable[Collector], *, host: str, port: int, setting: str) -> None:
+        app = metrics_app(Metrics(collectors))
+        super().__init__(server_config(app, host=host, port=port, timeout_s=10.0, grace_s=1))
+        self._listener = _listen(host, port, setting)
+
+    async def answer(self) -> None:
+        """Serve until stopped."""
+        await self.serve(sockets=[self._listener])
+
+    def stop(self) -> None:
+        """Stop soon."""
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Leave signals to the process."""
+        yield
+
+
+def _listen(host: str, port: int, setting: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise SettingsError(
+            f"{setting}: cannot listen on {host} port {port} ({error.strerror}); "
+            "set another port: each process on a host needs its own"
+        ) from error
