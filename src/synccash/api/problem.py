@@ -1,7 +1,9 @@
 """Renders every error response of the service as `application/problem+json` (RFC 9457)."""
 
 import math
+from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 
 import msgspec
 
@@ -97,19 +99,54 @@ def _path(scope: Scope) -> str:
     return scope.get("raw_path", b"/").decode("ascii", "replace")
 
 
+_FIXED: Mapping[type, Refusal] = MappingProxyType(
+    {
+        KeyReusedError: Refusal(
+            status=422,
+            code="idempotency_key_reused",
+            detail="This Idempotency-Key was already used with a different request. "
+            "Use a new key for a new request.",
+        ),
+        PaymentInFlightError: Refusal(
+            status=409,
+            code="payment_in_flight",
+            detail="The payment cannot be canceled: an attempt may already be moving money. "
+            "Wait for the outcome; if the payment succeeds, refund it.",
+        ),
+        MerchantSuspendedError: Refusal(
+            status=403,
+            code="merchant_suspended",
+            detail="This merchant is suspended: open orders are completed, but no new ones are accepted. "
+            "Contact the operator.",
+        ),
+        EndpointLimitError: Refusal(
+            status=409,
+            code="webhook_endpoint_limit",
+            detail=f"There are already {MAX_ENDPOINTS} webhook endpoints, the maximum per merchant "
+            "and mode. To add another, delete one that is not needed, or change its URL and types.",
+        ),
+        SignInRefusedError: Refusal(
+            status=401,
+            code="sign_in_refused",
+            detail="The sign-in was refused: the name, the password or the code is wrong or expired, or "
+            "the code was used before.",
+            headers={"WWW-Authenticate": "Bearer"},
+        ),
+        StoreUnavailableError: UNAVAILABLE,
+    }
+)
+"""The problems of errors that say the same each time."""
+
+
 def of_engine(error: PaymentError) -> Refusal:
     """Return the problem that reports an error of the engine."""
+    for kind in type(error).__mro__:
+        if kind in _FIXED:
+            return _FIXED[kind]
     match error:
         case ObjectNotFoundError():
             return not_found(
                 f"No {error.kind} with this id was found. Check the id, and that the key has the right mode."
-            )
-        case KeyReusedError():
-            return Refusal(
-                status=422,
-                code="idempotency_key_reused",
-                detail="This Idempotency-Key was already used with a different request. "
-                "Use a new key for a new request.",
             )
         case KeyInProgressError():
             return Refusal(
@@ -126,13 +163,6 @@ def of_engine(error: PaymentError) -> Refusal:
                 code="reference_already_used",
                 detail=_used_reference(error),
                 members={f"{error.kind}_id": error.order_id},
-            )
-        case PaymentInFlightError():
-            return Refusal(
-                status=409,
-                code="payment_in_flight",
-                detail="The payment cannot be canceled: an attempt may already be moving money. "
-                "Wait for the outcome; if the payment succeeds, refund it.",
             )
         case NoRailForModeError():
             return Refusal(status=422, code="no_rail_for_mode", detail=str(error))
@@ -164,20 +194,6 @@ def of_engine(error: PaymentError) -> Refusal:
                 retryable=True,
                 members={"available": error.available, "needed": error.needed},
             )
-        case MerchantSuspendedError():
-            return Refusal(
-                status=403,
-                code="merchant_suspended",
-                detail="This merchant is suspended: open orders are completed, but no new ones are accepted. "
-                "Contact the operator.",
-            )
-        case EndpointLimitError():
-            return Refusal(
-                status=409,
-                code="webhook_endpoint_limit",
-                detail=f"There are already {MAX_ENDPOINTS} webhook endpoints, the maximum per merchant "
-                "and mode. To add another, delete one that is not needed, or change its URL and types.",
-            )
         case OperatorNeededError():
             return Refusal(status=403, code="forbidden", detail=_sentence(str(error)))
         case SecondOperatorError():
@@ -189,14 +205,6 @@ def of_engine(error: PaymentError) -> Refusal:
                 detail=f"This action already waits for a second operator, as {error.approval_id}.",
                 members={"approval_id": error.approval_id},
             )
-        case SignInRefusedError():
-            return Refusal(
-                status=401,
-                code="sign_in_refused",
-                detail="The sign-in was refused: the name, the password or the code is wrong or expired, or "
-                "the code was used before.",
-                headers={"WWW-Authenticate": "Bearer"},
-            )
         case SignInThrottledError():
             return Refusal(
                 status=429,
@@ -206,8 +214,6 @@ def of_engine(error: PaymentError) -> Refusal:
                 retryable=True,
                 retry_after_s=error.retry_after_s,
             )
-        case StoreUnavailableError():
-            return UNAVAILABLE
         case _:
             return Refusal(
                 status=500, code="internal_error", detail="The service failed to handle the request."
