@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from synccash.api.schemas.answers import (
     ApprovalShown,
-    AttemptShown,
+    Attempts,
     BalanceShown,
     EntryShown,
     FailureShown,
@@ -16,21 +16,29 @@ from synccash.api.schemas.answers import (
     PayerShown,
     RoutingShown,
 )
-from synccash.api.schemas.fields import MerchantId, Moment, PaymentId, PayoutId, RefundId, described
+from synccash.api.schemas.fields import (
+    CurrencyCode,
+    HasMore,
+    Livemode,
+    MerchantId,
+    Moment,
+    PaymentId,
+    PayoutId,
+    RefundId,
+    StatusReason,
+    described,
+)
 from synccash.payments.access import AccessScope
 from synccash.payments.money import AMOUNT_MAX
 from synccash.payments.operator import OperatorName
-from synccash.payments.payment import OutgoingStatus, PaymentStatus, RefundStatus, StatusDetail
+from synccash.payments.payment import OutgoingStatus, PaymentStatus, RefundStatus
 
 _ApiKeyId = Annotated[str, Meta(pattern="^key_[0-9a-z]+$")]
 _OperatorId = Annotated[str, Meta(pattern="^op_[0-9a-z]+$")]
 _TokenId = Annotated[str, Meta(pattern="^ot_[0-9a-z]+$")]
 _OrderId = Annotated[str, Meta(pattern="^(?:pay|re|po)_[0-9a-z]+$")]
 _Merchant = Annotated[MerchantId, described("The merchant")]
-_Livemode = Annotated[bool, described("false: test mode, no real money")]
-_Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$", description="ISO 4217")]
 _Rail = Annotated[str | None, described("The id of the rail; null: none yet")]
-_Detail = Annotated[StatusDetail | None, described("The reason for the status")]
 _Reference = Annotated[
     str | None, described("The merchant's own reference; null: it was erased or cannot be decrypted")
 ]
@@ -48,6 +56,7 @@ _KeyName = Annotated[str, described("What the key is for")]
 _Scopes = Annotated[list[AccessScope], described("What the key may do")]
 _AllowedIps = Annotated[list[str], described("Networks that may use the key; empty: all")]
 _KeySecret = Annotated[str, described("The key itself, which is shown only now")]
+_True = Annotated[Literal[True], described("Always true")]
 _TokenExpires = Annotated[Moment, described("From then on the token is refused")]
 
 
@@ -88,7 +97,7 @@ class ApiKeyShown(msgspec.Struct):
     id: Annotated[_ApiKeyId, described("The id of the key")]
     role: _KeyRole
     merchant_id: _KeyMerchant
-    livemode: _Livemode
+    livemode: Livemode
     name: _KeyName
     scopes: _Scopes
     allowed_ips: _AllowedIps
@@ -126,7 +135,7 @@ class RotatedApiKeyShown(msgspec.Struct):
     id: Annotated[_ApiKeyId, described("The id of the new key")]
     role: _KeyRole
     merchant_id: _KeyMerchant
-    livemode: _Livemode
+    livemode: Livemode
     name: _KeyName
     scopes: _Scopes
     allowed_ips: _AllowedIps
@@ -138,7 +147,7 @@ class RevokedApiKeyShown(msgspec.Struct):
     """An API key that was revoked. It may pass for 5 s more."""
 
     id: Annotated[_ApiKeyId, described("The id of the key")]
-    revoked: Annotated[Literal[True], described("Always true")]
+    revoked: _True
 
 
 class BalanceList(msgspec.Struct):
@@ -160,11 +169,11 @@ class ListedPaymentShown(msgspec.Struct):
 
     id: Annotated[PaymentId, described("The id of the payment")]
     merchant_id: _Merchant
-    livemode: _Livemode
+    livemode: Livemode
     status: Annotated[PaymentStatus, described("A final status never changes")]
-    status_detail: _Detail
+    status_detail: StatusReason
     amount: Annotated[int, Meta(ge=1, le=AMOUNT_MAX, description="Pesewas to collect")]
-    currency: _Currency
+    currency: CurrencyCode
     payer_msisdn: _Msisdn
     amount_received: Annotated[int, Meta(ge=0, description="Pesewas that the payer has paid")]
     amount_refunded: Annotated[int, Meta(ge=0, description="Pesewas of all refunds that did not fail")]
@@ -181,11 +190,11 @@ class ListedPayoutShown(msgspec.Struct):
 
     id: Annotated[PayoutId, described("The id of the payout")]
     merchant_id: _Merchant
-    livemode: _Livemode
+    livemode: Livemode
     status: Annotated[OutgoingStatus, described("A final status never changes")]
-    status_detail: _Detail
+    status_detail: StatusReason
     amount: Annotated[int, Meta(ge=1, le=AMOUNT_MAX, description="Pesewas to send")]
-    currency: _Currency
+    currency: CurrencyCode
     payee_msisdn: _Msisdn
     rail: _Rail
     reference: _Reference
@@ -200,9 +209,9 @@ class ListedRefundShown(msgspec.Struct):
 
     id: Annotated[RefundId, described("The id of the refund")]
     status: Annotated[RefundStatus, described("A final status never changes")]
-    status_detail: _Detail
+    status_detail: StatusReason
     amount: Annotated[int, Meta(ge=1, le=AMOUNT_MAX, description="Pesewas to send back")]
-    currency: _Currency
+    currency: CurrencyCode
     rail: _Rail
     reason: Annotated[str | None, described("Why the money is returned")]
     surplus: Annotated[bool, described("true: an operator returns money that was received in excess")]
@@ -211,14 +220,11 @@ class ListedRefundShown(msgspec.Struct):
     request_id: _MadeByRequest
 
 
-_HasMore = Annotated[bool, described("true: there is a next page")]
-
-
 class ListedPaymentPage(msgspec.Struct):
     """One page of payments of all merchants, newest first."""
 
     data: Annotated[list[ListedPaymentShown], described("The payments of this page")]
-    has_more: _HasMore
+    has_more: HasMore
     next: Annotated[PaymentId | None, described("The `after` of the next page; null: this is the last page")]
 
 
@@ -226,7 +232,7 @@ class ListedPayoutPage(msgspec.Struct):
     """One page of payouts of all merchants, newest first."""
 
     data: Annotated[list[ListedPayoutShown], described("The payouts of this page")]
-    has_more: _HasMore
+    has_more: HasMore
     next: Annotated[PayoutId | None, described("The `after` of the next page; null: this is the last page")]
 
 
@@ -245,10 +251,10 @@ class WaitingShown(msgspec.Struct):
     amount: Annotated[
         int | None, described("Pesewas of the order or of the surplus; of another currency, its minor units")
     ]
-    currency: _Currency
+    currency: CurrencyCode
     rail: _Rail
     merchant_id: _Merchant
-    livemode: _Livemode
+    livemode: Livemode
     since: Annotated[Moment, described("Since when it waits")]
     next_look_at: Annotated[Moment | None, described("When the rail is asked again; null: it is not")]
     code: Annotated[str | None, described("The rail's latest code, or why the rail was not asked")]
@@ -268,16 +274,16 @@ class OrderShown(msgspec.Struct):
     object: Annotated[Literal["payment", "refund", "payout"], described("The kind of the order")]
     merchant_id: _Merchant
     amount: Annotated[int, Meta(ge=1, le=AMOUNT_MAX, description="Pesewas of the order")]
-    currency: _Currency
+    currency: CurrencyCode
     status: Annotated[PaymentStatus, described("A final status never changes")]
-    status_detail: _Detail
+    status_detail: StatusReason
     rail: _Rail
-    attempts: Annotated[list[AttemptShown], described("All attempts, oldest first")]
+    attempts: Attempts
     last_error: Annotated[FailureShown | None, described("Why the latest attempt or the order failed")]
     created_at: _Created
     updated_at: Annotated[Moment, described("When the order last changed")]
     version: Annotated[int, Meta(ge=1, description="Grows with each change")]
-    livemode: _Livemode
+    livemode: Livemode
     api_key_id: _MadeBy
     request_id: _MadeByRequest
     timeline: Annotated[
@@ -372,13 +378,13 @@ class SignedInShown(msgspec.Struct):
 class SignedOutShown(msgspec.Struct):
     """The token of the request is revoked."""
 
-    signed_out: Annotated[Literal[True], described("Always true")]
+    signed_out: _True
 
 
 class PasswordChangedShown(msgspec.Struct):
     """The password is changed."""
 
-    changed: Annotated[Literal[True], described("Always true")]
+    changed: _True
 
 
 class OperatorTokenShown(msgspec.Struct):
@@ -411,4 +417,4 @@ class RevokedTokenShown(msgspec.Struct):
     """A token that was revoked. It may pass for 5 s more."""
 
     id: Annotated[_TokenId, described("The id of the token")]
-    revoked: Annotated[Literal[True], described("Always true")]
+    revoked: _True

@@ -7,22 +7,26 @@ from msgspec import UNSET, Meta, UnsetType
 
 from synccash.api.schemas.fields import (
     AttemptId,
+    CurrencyCode,
     EndpointId,
     EventId,
     HasMore,
+    Livemode,
     MerchantId,
     Moment,
     Next,
     PaymentId,
     PayoutId,
+    RailId,
     RefundId,
+    StatusReason,
     described,
 )
 from synccash.payments.access import AccessScope
 from synccash.payments.failure import FailureCode
 from synccash.payments.money import AMOUNT_MAX
 from synccash.payments.payer import Network
-from synccash.payments.payment import OutgoingStatus, PaymentStatus, RefundStatus, StatusDetail
+from synccash.payments.payment import OutgoingStatus, PaymentStatus, RefundStatus
 from synccash.payments.webhook import ENDPOINT_VERIFICATION, EVENT_TYPES
 from synccash.resilience.evidence import Evidence
 
@@ -44,7 +48,7 @@ class AttemptShown(msgspec.Struct):
 
     id: Annotated[AttemptId, described("The id of the attempt")]
     object: Annotated[Literal["attempt"], described("The type of this object")]
-    rail: Annotated[str, described("The id of the rail")]
+    rail: RailId
     operation: Annotated[Literal["collect", "refund", "payout"], described("What the rail was asked to do")]
     reference: Annotated[str, described("The reference that the rail knows the attempt by")]
     state: Annotated[
@@ -59,6 +63,9 @@ class AttemptShown(msgspec.Struct):
     provider_code: Annotated[str | None, described("The rail's own code of its latest answer")]
     error: Annotated[FailureShown | None, described("Why the attempt failed; null: it did not")]
     retry_decision: Annotated[str | None, described("What the engine did next, such as another_rail")]
+
+
+Attempts = Annotated[list[AttemptShown], described("All attempts, oldest first")]
 
 
 class PayerShown(msgspec.Struct):
@@ -80,7 +87,7 @@ class NextActionShown(msgspec.Struct):
 class ConsideredRailShown(msgspec.Struct):
     """One rail that routing considered."""
 
-    rail: Annotated[str, described("The id of the rail")]
+    rail: RailId
     score: Annotated[float, Meta(ge=0, le=1, description="From 0 to 1; the greatest is chosen")]
     skipped: Annotated[
         str | UnsetType, described("Why the rail cannot take the order now; absent: it can")
@@ -103,9 +110,9 @@ class PaymentShown(msgspec.Struct):
     merchant_id: Annotated[MerchantId, described("The merchant that collects")]
     reference: Annotated[str, described("The merchant's own reference")]
     amount: Annotated[int, Meta(ge=1, le=AMOUNT_MAX, description="Pesewas to collect")]
-    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$", description="ISO 4217")]
+    currency: CurrencyCode
     status: Annotated[PaymentStatus, described("What to act on; a final status never changes")]
-    status_detail: Annotated[StatusDetail | None, described("The reason for the status")]
+    status_detail: StatusReason
     amount_received: Annotated[int, Meta(ge=0, description="Pesewas that the payer has paid")]
     amount_refunded: Annotated[
         int, Meta(ge=0, description="Pesewas of all refunds that did not fail, open ones included")
@@ -121,14 +128,14 @@ class PaymentShown(msgspec.Struct):
     ]
     last_error: Annotated[FailureShown | None, described("Why the latest attempt or the payment failed")]
     attempt_count: Annotated[int, Meta(ge=0, description="The number of attempts")]
-    attempts: Annotated[list[AttemptShown], described("All attempts, oldest first")]
+    attempts: Attempts
     description: Annotated[str | None, described("The merchant's text for people")]
     expires_at: Annotated[Moment, described("From then on nothing new is sent")]
     created_at: Annotated[Moment, described("When the payment was created")]
     updated_at: Annotated[Moment, described("When the payment last changed")]
     version: Annotated[int, Meta(ge=1, description="Grows with each change; an event has it too")]
     metadata: Annotated[dict[str, str], described("The merchant's own data, as it was sent")]
-    livemode: Annotated[bool, described("false: test mode, no real money")]
+    livemode: Livemode
 
 
 class RefundShown(msgspec.Struct):
@@ -139,17 +146,17 @@ class RefundShown(msgspec.Struct):
     merchant_id: Annotated[MerchantId, described("The merchant that refunds")]
     payment_id: Annotated[PaymentId, described("The payment that is refunded")]
     amount: Annotated[int, Meta(ge=1, le=AMOUNT_MAX, description="Pesewas to send back")]
-    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$", description="ISO 4217")]
+    currency: CurrencyCode
     status: Annotated[RefundStatus, described("What to act on; a final status never changes")]
-    status_detail: Annotated[StatusDetail | None, described("The reason for the status")]
+    status_detail: StatusReason
     reason: Annotated[str | None, described("Why the money is returned, as the merchant said")]
     rail: Annotated[str | None, described("The id of the rail, which is that of the debit")]
-    attempts: Annotated[list[AttemptShown], described("All attempts, oldest first")]
+    attempts: Attempts
     last_error: Annotated[FailureShown | None, described("Why the latest attempt or the refund failed")]
     created_at: Annotated[Moment, described("When the refund was created")]
     updated_at: Annotated[Moment, described("When the refund last changed")]
     version: Annotated[int, Meta(ge=1, description="Grows with each change; an event has it too")]
-    livemode: Annotated[bool, described("false: test mode, no real money")]
+    livemode: Livemode
 
 
 class PayeeShown(msgspec.Struct):
@@ -168,9 +175,9 @@ class PayoutShown(msgspec.Struct):
     merchant_id: Annotated[MerchantId, described("The merchant that pays out")]
     reference: Annotated[str, described("The merchant's own reference")]
     amount: Annotated[int, Meta(ge=1, le=AMOUNT_MAX, description="Pesewas to send")]
-    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$", description="ISO 4217")]
+    currency: CurrencyCode
     status: Annotated[OutgoingStatus, described("What to act on; a final status never changes")]
-    status_detail: Annotated[StatusDetail | None, described("The reason for the status")]
+    status_detail: StatusReason
     payee: PayeeShown
     rail: Annotated[str | None, described("The id of the rail of the latest attempt")]
     provider_transaction_id: Annotated[
@@ -178,14 +185,14 @@ class PayoutShown(msgspec.Struct):
     ]
     routing: Annotated[RoutingShown | None, described("Why this rail; null: not routed yet")]
     last_error: Annotated[FailureShown | None, described("Why the latest attempt or the payout failed")]
-    attempts: Annotated[list[AttemptShown], described("All attempts, oldest first")]
+    attempts: Attempts
     description: Annotated[str | None, described("The merchant's text for people")]
     expires_at: Annotated[Moment, described("From then on nothing new is sent")]
     created_at: Annotated[Moment, described("When the payout was created")]
     updated_at: Annotated[Moment, described("When the payout last changed")]
     version: Annotated[int, Meta(ge=1, description="Grows with each change; an event has it too")]
     metadata: Annotated[dict[str, str], described("The merchant's own data, as it was sent")]
-    livemode: Annotated[bool, described("false: test mode, no real money")]
+    livemode: Livemode
 
 
 class BalanceShown(msgspec.Struct):
@@ -194,8 +201,8 @@ class BalanceShown(msgspec.Struct):
 
     object: Annotated[Literal["balance"], described("The type of this object")]
     merchant_id: Annotated[MerchantId, described("The merchant")]
-    livemode: Annotated[bool, described("false: test mode, no real money")]
-    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$", description="ISO 4217")]
+    livemode: Livemode
+    currency: CurrencyCode
     available: Annotated[int, described("Pesewas that refunds and payouts may send now; it can be negative")]
     reserved: Annotated[int, described("Pesewas of open refunds and payouts, also of those under review")]
     collected: Annotated[int, described("Pesewas of succeeded payments")]
@@ -281,7 +288,7 @@ class RailShown(msgspec.Struct):
 
     id: Annotated[str, described("rail:operation, such as mtn_momo:collect")]
     object: Annotated[Literal["rail"], described("The type of this object")]
-    rail: Annotated[str, described("The id of the rail")]
+    rail: RailId
     operation: Annotated[Literal["collect", "refund", "payout"], described("The operation")]
     status: Annotated[Literal["healthy", "degraded"], described("The new status")]
     reason: Annotated[Literal["breaker_open", "health"], described("What the status follows from")]

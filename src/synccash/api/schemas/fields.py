@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from synccash.payments.money import AMOUNT_MAX
+from synccash.payments.payment import StatusDetail
 
 # `$` alone would let one line feed pass at the end (Python's re); the look-ahead does not.
 TEXT = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$(?!\n)"
@@ -143,3 +144,7 @@ EndpointTypes = Annotated[list[str], Meta(min_length=1, max_length=50)]
 
 HasMore = Annotated[bool, described("true: there is a next page")]
 Next = Annotated[str | None, described("The `after` of the next page; null: this is the last page")]
+Livemode = Annotated[bool, described("false: test mode, no real money")]
+CurrencyCode = Annotated[str, Meta(pattern="^[A-Z]{3}$", description="ISO 4217")]
+RailId = Annotated[str, described("The id of the rail")]
+StatusReason = Annotated[StatusDetail | None, described("The reason for the status")]

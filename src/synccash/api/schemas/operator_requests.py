@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from synccash.api.schemas.fields import PRINTABLE, TEXT, Currency, Reason, described, expected
+from synccash.api.schemas.fields import PRINTABLE, TEXT, Currency, Livemode, Reason, described, expected
 from synccash.payments.access import AccessScope
 from synccash.payments.balance import CREDIT_MAX
 from synccash.payments.operator import PASSWORD_MAX, PASSWORD_MIN, NewOperatorName, OperatorName
@@ -96,7 +96,7 @@ class ApiKeyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Annotated[str, Meta(min_length=1, max_length=64, pattern=PRINTABLE)] | None,
         described("The merchant; null: an admin key"),
     ]
-    livemode: Annotated[bool, described("false: test mode, no real money")]
+    livemode: Livemode
     name: Annotated[str, Meta(max_length=100, pattern=TEXT, description="What the key is for")] = ""
     scopes: Annotated[
         Annotated[list[AccessScope], Meta(min_length=1, max_length=20)] | None,
@@ -149,7 +149,7 @@ class CreditBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A credit for a merchant. A repeat with the same `key` grants nothing more."""
 
     merchant_id: _MerchantId
-    livemode: Annotated[bool, described("false: test mode, no real money")]
+    livemode: Livemode
     currency: Currency
     amount: _CreditAmount
     reason: _AuditReason
@@ -163,7 +163,7 @@ class CreditConfirmationBody(msgspec.Struct, frozen=True, forbid_unknown_fields=
     """The credit that replaces the provisional one of an upgrade, in pesewas."""
 
     merchant_id: _MerchantId
-    livemode: Annotated[bool, described("false: test mode, no real money")]
+    livemode: Livemode
     currency: Currency
     credit: Annotated[
         int, Meta(ge=0, le=CREDIT_MAX, description="Pesewas", extra=expected(f"0 to {CREDIT_MAX} pesewas"))

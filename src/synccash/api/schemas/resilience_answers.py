@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from synccash.api.schemas.fields import Moment, described
+from synccash.api.schemas.fields import CurrencyCode, Moment, RailId, described
 from synccash.payments.health import HealthAspect
 from synccash.payments.payer import Network
 from synccash.resilience.breaker_settings import BreakerState
@@ -157,8 +157,8 @@ class IdempotencyStatsShown(msgspec.Struct):
 class FloatShown(msgspec.Struct):
     """What a rail's account can pay out."""
 
-    rail: Annotated[str, described("The id of the rail")]
-    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$", description="ISO 4217")]
+    rail: RailId
+    currency: CurrencyCode
     float: Annotated[int | None, described("Pesewas that any network shares; null: not known")]
     by_network: Annotated[
         dict[Network, int], described("Pesewas of the networks that have a wallet of their own")
@@ -222,7 +222,7 @@ class ResilienceHealthShown(msgspec.Struct):
 class RouteCandidateShown(msgspec.Struct):
     """One rail that routing considered."""
 
-    rail: Annotated[str, described("The id of the rail")]
+    rail: RailId
     score: Annotated[float, Meta(ge=0, le=1, description="From 0 to 1: health less cost and preference")]
     health: Annotated[float, Meta(ge=0, le=1, description="From 0 (nothing works) to 1 (no fault)")]
     seen: Annotated[
