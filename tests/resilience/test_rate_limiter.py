@@ -66,6 +66,22 @@ def test_a_refused_request_is_allowed_exactly_after_retry_us(limiter, clock, alg
     assert refused > 5
 
 
+@pytest.mark.parametrize("algorithm", get_args(Algorithm))
+@pytest.mark.parametrize("form", ["check", "hit"])
+@pytest.mark.parametrize(("back_s", "granted"), [(10, 0), (3_600, 10)])
+def test_a_clock_that_is_set_back_closes_no_limit_for_long(limiter, clock, algorithm, form, back_s, granted):
+    limit = Limit(name="l", scope="ip", quota=10, period_s=60, algorithm=algorithm)
+
+    def is_granted():
+        return limiter.check([Demand(limit, "a")]).allowed if form == "check" else not limiter.hit(limit, "a")
+
+    assert sum(is_granted() for _ in range(50)) == 10
+    clock.now -= back_s * US
+    assert sum(is_granted() for _ in range(50)) == granted
+    clock.now += 2 * 60 * US
+    assert sum(is_granted() for _ in range(50)) == 10
+
+
 def test_a_refusal_takes_nothing_from_the_limits_that_had_room(limiter):
     narrow = Limit(name="narrow", scope="user", quota=1, period_s=60)
     wide = Limit(name="wide", scope="api_key", quota=5, period_s=60)

@@ -105,6 +105,28 @@ def test_memory_lua_and_a_naive_reference_make_the_same_decisions(valkey_url, ch
                 reference.check(demands, here, now)
 
 
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    chosen=st.lists(limits, min_size=3, max_size=3),
+    steps_taken=steps,
+    jumps=st.lists(st.sampled_from([0, 1, 7 * US, 3_600 * US]), min_size=25, max_size=25),
+)
+def test_memory_and_lua_decide_alike_when_the_clock_is_set_back(valkey_url, chosen, steps_taken, jumps):
+    chosen = [
+        Limit(**{name: getattr(limit, name) for name in FIELDS}, name=f"l{number}")
+        for number, limit in enumerate(chosen)
+    ]
+    now = START
+    memory = MemoryLimiter(clock_us=lambda: now)
+    with redis.Redis.from_url(valkey_url) as client:
+        client.flushall()
+        for batch, jump in zip(batches(steps_taken), jumps, strict=False):
+            now += batch[0][0] - jump
+            requests = [(demands_of(chosen, entries), None) for _, entries in batch]
+            there = decode_reply(client.eval(SOURCE, *encode_requests(requests, now)), requests)
+            assert [memory.check(demands) for demands, _ in requests] == list(there)
+
+
 def test_the_script_fails_for_an_algorithm_that_it_does_not_implement_and_changes_nothing(valkey_url):
     known = Limit(name="known", scope="user", quota=1, period_s=60.0)
     window = Limit(name="window", scope="user", quota=1, period_s=60.0, algorithm="sliding_window")

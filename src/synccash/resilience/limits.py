@@ -153,7 +153,8 @@ def relevant_until(limit: Limit, state: State) -> int:
 
 
 def _token_bucket(limit: Limit, full: int, now: int, cost: int) -> LimitDecision:
-    full = max(full, now)
+    # No bucket needs so long: the clock was set back, and the bucket would stay closed until it catches up.
+    full = now if full - now > 2 * limit.full_us else max(full, now)
     after = full + cost * limit.unit_us
     shortfall = after - now - limit.full_us
     fits = cost == 0 or shortfall <= 0
@@ -168,7 +169,8 @@ def _rolled_window(state: State | None, window: int) -> State:
         return window, 0, 0
     if state[0] == window - 1:
         return window, state[2], 0
-    return state
+    # A window further ahead: the clock was set back, and the limit would stay used up until it catches up.
+    return state if state[0] <= window + 1 else (window, 0, 0)
 
 
 def _fixed_window(limit: Limit, window: int, current: int, now: int, cost: int) -> LimitDecision:

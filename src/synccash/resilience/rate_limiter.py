@@ -188,7 +188,12 @@ class MemoryLimiter:
             now = self.clock_us()
             states = self._states.get(limit.key)
             state = states.get(id) if states is not None else None
-            if states is None or state is None or limit.algorithm != "token_bucket":
+            if (
+                states is None
+                or state is None
+                or limit.algorithm != "token_bucket"
+                or state[0] - now > 2 * limit.full_us
+            ):
                 decided = decide_limit(limit, self._state(limit, id), now, limit.checked_cost(cost))
                 if decided.fits and cost:
                     self._store_state(limit, id, decided.state, now)
@@ -226,8 +231,9 @@ class MemoryLimiter:
                     left = 0
                 if cost:
                     left += limit.unit_us if cost == 1 else cost * limit.unit_us
-                    if left > limit.full_us:
-                        return self._check_fully(demands, now)
+                if left > limit.full_us:
+                    return self._check_fully(demands, now)
+                if cost:
                     updates.append((states, id, (now + left, 0, 0)))
                 room = (limit.full_us - left) // limit.unit_us
                 statuses.append(

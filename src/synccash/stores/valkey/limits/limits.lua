@@ -33,9 +33,10 @@ local int = function(x) return string.format('%.0f', x) end
 
 local function token_bucket(d)
   local full = tonumber(d.state) or 0
-  if full < now then full = now end
-  d.full = full
   d.whole = d.capacity * d.unit
+  -- No bucket needs twice as long: the clock was set back, and the bucket would stay closed until it catches up.
+  if full < now or full - now > 2 * d.whole then full = now end
+  d.full = full
   local short = full + d.cost * d.unit - now - d.whole
   d.fits = d.cost == 0 or short <= 0
   d.retry = d.fits and 0 or short
@@ -48,6 +49,7 @@ local function window_numbers(d)
   w = tonumber(w)
   if not w or w < window - 1 then return window, 0, 0 end
   if w == window - 1 then return window, tonumber(c), 0 end
+  if w > window + 1 then return window, 0, 0 end -- the clock was set back
   return w, tonumber(p), tonumber(c)
 end
 
@@ -203,11 +205,8 @@ while p <= size do
     local whole = terms[t + 2]
     if not full or whole < 0 then common = false; break end
     if full < now then full = now end
-    if not (stored and terms[t + 3] == 1) then
-      local taken = terms[t + 1]
-      full = full + taken
-      if taken > 0 and full - now > whole then common = false; break end
-    end
+    if not (stored and terms[t + 3] == 1) then full = full + terms[t + 1] end
+    if full - now > whole then common = false; break end
     way = way + 1
     reply[way] = full
   end
