@@ -525,3 +525,10 @@ def test_an_async_function_whose_result_nothing_awaits_is_refused(name):
 
     with pytest.raises(TypeError, match=f"{name} must be a plain function"):
         Shop(**{name: wrong})
+
+
+def test_limits_of_an_endpoint_that_is_not_there_are_refused():
+    limit = Limit(name="orders", scope="ip", quota=1, period_s=60)
+    with pytest.raises(ValueError, match="limits for 'ordr', which is no name of an endpoint"):
+        Shop(guard=MemoryGuard(endpoints={"ordr": [limit]}))
+    Shop(guard=MemoryGuard(endpoints={"order": [limit], "other": [limit]}))

@@ -1,6 +1,6 @@
 """Rate limits of one process for the resilience middleware."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from synccash.middleware.refusal import Refusal
 from synccash.middleware.request_guard import GuardDecision, GuardedRequest
@@ -42,6 +42,11 @@ class MemoryGuard:
                 raise ValueError(
                     f"the limit {limit.name} counts by {limit.scope}; expected one of {expected}"
                 )
+
+    @property
+    def endpoint_names(self) -> Collection[str]:
+        """The endpoints that have limits of their own. The middleware checks that they exist."""
+        return self._endpoints.keys()
 
     async def admit(self, request: GuardedRequest) -> GuardDecision:
         """Count a request against all its limits, or against none when one refuses it."""

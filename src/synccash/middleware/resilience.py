@@ -8,7 +8,7 @@ Endpoints are found by the path below the prefix of a mount (`root_path`), or el
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -67,7 +67,7 @@ class ResilienceMiddleware:
 
     Raises TypeError for an `identify` or `user_of` that is `async`. Raises ValueError when an
     endpoint with `idempotent="required"` would not be protected: without `claims`, or behind an endpoint that
-    matches the same requests.
+    matches the same requests; and for a `MemoryGuard` with limits of an endpoint that is not there.
     """
 
     app: App
@@ -87,6 +87,7 @@ class ResilienceMiddleware:
 
     def __post_init__(self) -> None:
         _check_protection(self.endpoints, self.claims)
+        _check_names(self.endpoints, getattr(self.guard, "endpoint_names", ()))
         for name in ("identify", "user_of"):
             if inspect.iscoroutinefunction(getattr(self, name)):
                 raise TypeError(f"{name} must be a plain function: nothing awaits what it returns")
@@ -245,6 +246,16 @@ def _check_protection(endpoints: Sequence[Endpoint], claims: ClaimStore | None) 
             raise ValueError(
                 f"endpoint {endpoint.name}: all its requests match {first.method} {first.path}, which is "
                 "declared before it with other idempotency; declare the narrower path first"
+            )
+
+
+def _check_names(endpoints: Sequence[Endpoint], limited: Iterable[str]) -> None:
+    known = {OTHER, *(endpoint.name for endpoint in endpoints if endpoint.limited)}
+    for name in limited:
+        if name not in known:
+            raise ValueError(
+                f"the guard has limits for {name!r}, which is no name of an endpoint, so they would never "
+                f"apply; expected one of {', '.join(sorted(known))}"
             )
 
 
