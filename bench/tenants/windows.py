@@ -3,23 +3,22 @@
 import asyncio
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import time
 import uuid
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import aiohttp
 import uvloop
 
-from bench.tenants.attacks import ATTACKS, payer_number, payment_body
+from bench.payment_requests import payer_number, payment_body
+from bench.processes import machine_busy_s
+from bench.tenants.attacks import ATTACKS
 from bench.tenants.deployment import Blocked, Deployment
 
 QUIET, ALL = "quiet", "all"
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _SETTLE_S = 1.0
 
 
@@ -128,7 +127,7 @@ def window(
         attackers = [_attacker(stack, deployment, one, waiting, share) for one in names]
         time.sleep(_SETTLE_S)
         deployment.blocked_loops()
-        before, busy, own, began = deployment.cpu_s(), _busy_s(), time.process_time(), time.monotonic()
+        before, busy, own, began = deployment.cpu_s(), machine_busy_s(), time.process_time(), time.monotonic()
         for process in attackers:
             assert process.stdin is not None
             print("go", file=process.stdin, flush=True)
@@ -136,7 +135,7 @@ def window(
         took = time.monotonic() - began
         used = {role: cpu - before[role] for role, cpu in deployment.cpu_s().items()}
         used["victim"] = time.process_time() - own
-        busy = _busy_s() - busy
+        busy = machine_busy_s() - busy
         found.blocked = deployment.blocked_loops()
         used["attacker"] = 0.0
         for process in attackers:
@@ -172,11 +171,3 @@ def _attacker(
     print(json.dumps(target), file=process.stdin, flush=True)
     assert process.stdout.readline() == "ready\n"
     return process
-
-
-def _busy_s() -> float:
-    """Return the CPU seconds that all programs of the machine have used."""
-    user, nice, system, _idle, _iowait, irq, softirq, *_ = map(
-        int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
-    )
-    return (user + nice + system + irq + softirq) / _TICKS_PER_S
