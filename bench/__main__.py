@@ -6,8 +6,8 @@ from pathlib import Path
 
 from bench.report import Report
 
-PARTS = ("toolkit", "sharing", "idempotency", "limiter", "middleware", "failover", "tenants")
-"""Each is a module of this package with `run(report)`."""
+PARTS = ("toolkit", "sharing", "idempotency", "limiter", "middleware", "failover", "tenants", "payments")
+"""Each is a module of this package with `run(report)`, which returns False when its numbers are not valid."""
 
 OUT = Path(__file__).parent / "out"
 
@@ -19,11 +19,13 @@ def main(arguments: list[str]) -> int:
     if unknown:
         print(f"bench: no part {', '.join(unknown)}; there are: {', '.join(PARTS)}", file=sys.stderr)
         return 2
+    code = 0
     for name in names:
         report = Report(name, OUT)
-        importlib.import_module(f"bench.{name}").run(report)
+        if importlib.import_module(f"bench.{name}").run(report) is False:
+            code = 1
         report.save()
-    return 0
+    return code
 
 
 if __name__ == "__main__":

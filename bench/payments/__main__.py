@@ -1,0 +1,54 @@
+"""Run shorter, with other loads, or with chosen contenders."""
+
+import argparse
+from pathlib import Path
+
+from bench.payments import CALLERS, FROZEN, PER_S, ROUNDS, SECONDS, WARM_UP_S, Options, measure
+from bench.payments.contenders import CONTENDERS
+from bench.payments.database_counters import FLUSH_S
+from bench.payments.windows import Timing
+from bench.report import Report
+
+OUT = Path(__file__).parent.parent / "out"
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(one) for one in text.split(",") if one)
+
+
+def main() -> int:
+    """Do what the command line says; return the exit code."""
+    asked = argparse.ArgumentParser(prog="python -m bench.payments", description=__doc__)
+    asked.add_argument("--rounds", type=int, default=ROUNDS)
+    asked.add_argument("--seconds", type=float, default=SECONDS, help="length of a window")
+    asked.add_argument(
+        "--warm-up", type=float, default=WARM_UP_S, help="seconds of load before the first window"
+    )
+    asked.add_argument(
+        "--flush", type=float, default=FLUSH_S, help="seconds until PostgreSQL's counts are complete"
+    )
+    asked.add_argument("--callers", default=",".join(map(str, CALLERS)), help="closed loads")
+    asked.add_argument("--per-s", default=",".join(f"{one:g}" for one in PER_S), help="open loads")
+    asked.add_argument("--contenders", default=",".join(CONTENDERS), help=f"of {', '.join(CONTENDERS)}")
+    asked.add_argument(
+        "--frozen-floor", type=Path, help=f"program of an earlier floor; default: {FROZEN} in the environment"
+    )
+    asked.add_argument("--out", type=Path, default=OUT, help="folder for numbers and plots")
+    given = asked.parse_args()
+    callers = tuple(int(one) for one in _numbers(given.callers))
+    options = Options(
+        rounds=given.rounds,
+        timing=Timing(given.seconds, given.warm_up, given.flush),
+        callers=callers,
+        per_s=_numbers(given.per_s),
+        contenders=tuple(given.contenders.split(",")),
+        **({} if given.frozen_floor is None else {"frozen_floor": given.frozen_floor}),
+    )
+    report = Report("payments", given.out)
+    valid = measure(report, options)
+    report.save()
+    return 0 if valid else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
