@@ -1,4 +1,4 @@
-"""Run shorter, with other loads, or with chosen contenders."""
+"""Run shorter, with other loads, or with chosen contenders; or record flame graphs."""
 
 import argparse
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from bench.payments import CALLERS, FROZEN, PER_S, ROUNDS, SECONDS, WARM_UP_S, Options, measure
 from bench.payments.contenders import CONTENDERS
 from bench.payments.database_counters import FLUSH_S
+from bench.payments.flame_graphs import record
 from bench.payments.windows import Timing
 from bench.report import Report
 
@@ -34,8 +35,19 @@ def main() -> int:
         "--frozen-floor", type=Path, help=f"program of an earlier floor; default: {FROZEN} in the environment"
     )
     asked.add_argument("--out", type=Path, default=OUT, help="folder for numbers and plots")
+    asked.add_argument(
+        "--flame-graphs",
+        action="store_true",
+        help="record the API and the worker with py-spy under the largest closed load, and measure nothing",
+    )
     given = asked.parse_args()
     callers = tuple(int(one) for one in _numbers(given.callers))
+    if given.flame_graphs:
+        try:
+            print(*record(given.out, max(callers), given.seconds), sep="\n")
+        except RuntimeError as error:
+            asked.exit(2, f"No flame graphs: {error}\n")
+        return 0
     options = Options(
         rounds=given.rounds,
         timing=Timing(given.seconds, given.warm_up, given.flush),
