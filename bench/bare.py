@@ -16,7 +16,7 @@ from synccash.payments.attempt import Attempt
 from synccash.payments.case import Case, Commit, Entry, ReleaseLease
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.lifecycle import failed
-from synccash.processes import registry
+from synccash.processes.assembly import registry
 from synccash.resilience.retry import Retry
 
 _REFUSED = Failure(FailureCode.PROVIDER_UNAVAILABLE)
