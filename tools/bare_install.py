@@ -188,6 +188,8 @@ def check_wheel_alone(folder: Path, wheel: Path) -> None:
     for page in toolkit_pages():
         text = page.read_text(encoding="utf-8")
         for block in re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            if "synccash.observability" in block[1]:
+                continue  # its packages come with an extra; the suite runs it
             line = text.count("\n", 0, block.start()) + 1
             program = folder / f"{page.stem}_{line}.py"
             program.write_text("\n" * line + block[1], encoding="utf-8")
