@@ -75,21 +75,25 @@ class Batch:
         await committed
 
     async def _write(self) -> None:
-        async with self._pool.acquire() as connection:
-            while self._waiting:
-                # In one order of rows, so that two statements do not wait for each other.
-                taken, self._waiting = sorted(self._waiting, key=lambda one: one[0][0]), []
-                try:
-                    await connection.fetch(
-                        self._statement, *map(list, zip(*(row for row, _ in taken), strict=True))
-                    )
-                except asyncpg.PostgresError as error:
-                    for _, committed in taken:
-                        committed.set_exception(error)
-                    continue
-                for _, committed in taken:
-                    committed.set_result(None)
+        # Rows may come while a connection is given back, and nobody else writes them if no further row comes.
+        while self._waiting:
+            async with self._pool.acquire() as connection:
+                while self._waiting:
+                    await self._write_waiting(connection)
         self._free += 1
+
+    async def _write_waiting(self, connection: Any) -> None:
+        # In one order of rows, so that two statements do not wait for each other.
+        taken, self._waiting = sorted(self._waiting, key=lambda one: one[0][0]), []
+        columns = map(list, zip(*(row for row, _ in taken), strict=True))
+        try:
+            await connection.fetch(self._statement, *columns)
+        except asyncpg.PostgresError as error:
+            for _, committed in taken:
+                committed.set_exception(error)
+            return
+        for _, committed in taken:
+            committed.set_result(None)
 
 
 class Floor:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 CHEAP_FLOOR = "print('floor c=4: 9000/s, p50 1.0 p99 1.0 ms; CPU us a payment: service 1, postgres 1')"
-SHORT = "--rounds 1 --seconds 0.5 --warm-up 0.2 --flush 0 --callers 4 --per-s 10 --contenders service,floor"
+SHORT = "--rounds 1 --seconds 0.3 --warm-up 0 --flush 0 --callers 4 --per-s 10 --contenders service,floor"
 
 POSITIVE = ("rate", "p50", "p95", "p99", "drain", "api_rss", "postgres_rss")
 COUNTED = ("service_cpu", "postgres_cpu", "load_cpu", "transactions", "wal_bytes", "wal_records", "hot_share")
