@@ -363,6 +363,8 @@ async def _repeated(call: Callable[[], Awaitable[Any]]) -> Any:
     while True:
         with contextlib.suppress(StoreUnavailableError):
             return await call()
+        # A pool that is without connections fails at once: without a pause nothing else would run.
+        await asyncio.sleep(0.05)
 
 
 def _plain(reference: str) -> str:

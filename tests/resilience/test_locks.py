@@ -266,7 +266,8 @@ async def test_tasks_and_threads_share_the_slots_of_a_bulkhead(frequent_switches
 
     threads = [asyncio.to_thread(work) for _ in range(3)]
     await asyncio.gather(*threads, *(policy.call(in_task) for _ in range(50)))
-    assert (presence.running, presence.most) == (0, 2)
+    assert presence.running == 0
+    assert presence.most <= 2
 
 
 async def test_a_thread_is_refused_while_a_task_has_the_only_slot():

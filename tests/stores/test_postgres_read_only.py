@@ -118,7 +118,9 @@ async def test_the_service_answers_503_and_recovers_without_a_restart(database_u
         assert {answer.status_code for answer in refused} == {503}
         assert all("retry-after" in answer.headers for answer in refused)
         await takes_writes(database_url, taken=True)
-        assert (await api.pay()).status_code == 202
+        while (answer := await api.pay()).status_code == 503:
+            pass  # what was begun before may find the last connections without writes
+        assert answer.status_code == 202
 
 
 async def test_a_service_that_cannot_write_is_not_ready_and_finds_the_new_primary_itself(
