@@ -20,7 +20,7 @@ from synccash.api.metrics import HttpCollector, Metrics, metrics
 from synccash.api.openapi.docs import AUTHORIZATION, INTRODUCTION, NoFrameworkDocs, docs_page, openapi_json
 from synccash.api.ports import Balances, Endpoints, Health, Keys, NoWalletLimits, Reading, WalletLimits
 from synccash.api.problem import ProblemError, no_route, of_engine, refuse, rendered
-from synccash.api.queries import check_query
+from synccash.api.queries import check_query, invalid_values
 from synccash.api.request_context import INTERNAL_ERROR, InFlight, RequestContext
 from synccash.api.route_scopes import check_routes, scopes_by_path
 from synccash.api.v1.administration import ADMINISTRATION
@@ -288,15 +288,7 @@ def _on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[
     if error.status_code == 400:
         extra: Any = error.extra if isinstance(error.extra, list) else []
         errors = [(str(item.get("key", "")), str(item.get("message", ""))) for item in extra]
-        return _answer(
-            request,
-            Refusal(
-                status=422,
-                code="invalid_request",
-                detail="A path or query parameter is invalid; see errors.",
-                errors=errors,
-            ),
-        )
+        return _answer(request, invalid_values(request, errors).refusal)
     return _on_failure(request, error)
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Annotated, Any, TypeVar, cast, get_args, get_origin
+from typing import Any, TypeVar, cast
 
 import msgspec
 from litestar import Request
 
+from synccash.api.hints import field_paths, struct_of, unknown_name, wrong_value
 from synccash.api.problem import ProblemError, invalid, malformed, not_found
 from synccash.middleware.refusal import Refusal
 from synccash.middleware.resilience import DECODED, VALUES_MAX
@@ -17,7 +18,8 @@ _Body = TypeVar("_Body")
 _VALUE = "synccash.value"
 _MAX_PART_LENGTH = 512
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_UNKNOWN = "unknown field"
+_HINTS_MAX = 5
+"""Of one object: comparing names costs more than reading them."""
 _ERRORS_MAX = 100
 """Of one answer. A body of 64 KiB once got an answer of 300 KB, which cost four times what reading it did."""
 
@@ -123,41 +125,32 @@ def _problems(raw: bytes | msgspec.Raw, kind: type[Any], prefix: str) -> Iterato
         yield prefix.rstrip("."), _plain(error)
         return
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
-    for name in members.keys() - fields.keys():
-        yield prefix + printable(name), _UNKNOWN
+    unknown = [name for name in members if name not in fields]
+    paths = tuple(field_paths(kind)) if unknown else ()
+    for position, name in enumerate(unknown):
+        hint = unknown_name("field", name, paths) if position < _HINTS_MAX else "unknown field"
+        yield prefix + printable(name), hint
     for name, field in fields.items():
         if name not in members:
             if field.required:
                 yield prefix + name, "this field is required"
             continue
-        inner = _struct_of(field.type)
+        inner = struct_of(field.type)
         if inner is not None and not bytes(members[name]).startswith(b"n"):
             yield from _problems(members[name], inner, f"{prefix}{name}.")
             continue
         try:
             msgspec.json.decode(members[name], type=field.type)
         except (msgspec.MsgspecError, RecursionError) as error:
-            yield prefix + name, _expected(field.type) or _plain(error)
+            yield prefix + name, wrong_value(field.type, _value(members[name])) or _plain(error)
 
 
-def _struct_of(kind: Any) -> type[Any] | None:
-    """Return the Struct type of a field, also of a nullable one."""
-    for candidate in (kind, *get_args(kind)):
-        if isinstance(candidate, type) and issubclass(candidate, msgspec.Struct):
-            return candidate
-    return None
-
-
-def _expected(kind: Any) -> str | None:
-    """Return the text that a field's type has for people, in its Meta(extra={"expected": …})."""
-    if get_origin(kind) is Annotated:
-        for meta in get_args(kind)[1:]:
-            if isinstance(meta, msgspec.Meta) and meta.extra:
-                return f"expected {meta.extra['expected']}"
-    for inner in get_args(kind):
-        if (found := _expected(inner)) is not None:
-            return found
-    return None
+def _value(raw: msgspec.Raw) -> object:
+    """Return what was sent for a field; None if it is no JSON that the decoder reads."""
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
 
 
 def _plain(error: BaseException) -> str:

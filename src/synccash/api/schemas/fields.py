@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from synccash.api.hints import pesewas_meant
 from synccash.payments.money import AMOUNT_MAX
 from synccash.payments.payment import StatusDetail
 
@@ -42,7 +43,7 @@ Amount = Annotated[
         ge=1,
         le=AMOUNT_MAX,
         description="Pesewas (1 GHS = 100 pesewas)",
-        extra=expected(f"a whole number of pesewas from 1 to {AMOUNT_MAX}"),
+        extra={"expected": f"a whole number of pesewas from 1 to {AMOUNT_MAX}", "meant": pesewas_meant},
     ),
 ]
 Currency = Annotated[

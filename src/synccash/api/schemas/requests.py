@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from synccash.api.hints import network_meant
 from synccash.api.schemas.fields import (
     Amount,
     BlockedFor,
@@ -26,7 +27,11 @@ from synccash.api.schemas.fields import (
 from synccash.payments.payer import Network
 
 _RequestedNetwork = Annotated[
-    Network | None, described("The network of the number, where it is known; null: by the number's prefix")
+    Network | None,
+    Meta(
+        description="The network of the number, where it is known; null: by the number's prefix",
+        extra={"meant": network_meant},
+    ),
 ]
 
 
