@@ -28,6 +28,8 @@ SHARE_OF_EACH = 1 / 3
 API process has, and any service is slow then."""
 P99_RATIO_BAR = 2.0
 _QUIET_EVERY = 3
+_TIMELINES = 3
+"""Of payments that did not succeed, printed so that the cause shows."""
 
 
 def run(report: Report) -> None:
@@ -50,6 +52,8 @@ def measure(
                 print(".", end="", flush=True)
         print()
         ends = deployment.ends()
+        for lost in [payment_id for payment_id, end in ends.items() if end != "succeeded"][:_TIMELINES]:
+            print(f"\n{lost}: {ends[lost]}\n{deployment.timeline(lost)}")
         for one in windows:
             one.ends = Counter(ends[payment_id] for payment_id in one.payment_ids)
     return _tell(report, windows, [QUIET, *attacks], f"{per_s:g} payments/s, {rounds} x {seconds:g} s each")
@@ -126,6 +130,9 @@ def _tell(report: Report, windows: Sequence[Window], names: Sequence[str], what:
         ),
         rows,
     )
+    lost = [(one.name, one.round, _counts(one.ends)) for one in windows if set(one.ends) - {"succeeded"}]
+    if lost:
+        report.table("Windows in which not all payments succeeded", ("", "round", "ends"), lost)
     blocks = [(one.name, block) for one in windows for block in one.blocked]
     if blocks:
         report.table(

@@ -153,8 +153,18 @@ class Deployment:
         return found
 
     def ends(self) -> dict[str, str]:
-        """Wait for the ends of the victim's payments; return the status of each by its id."""
+        """Wait for the ends of the victim's payments; return how each ended by its id: its status,
+        and the reason where it has one."""
         return asyncio.run(self._ends())
+
+    def timeline(self, payment_id: str) -> str:
+        """Return what happened to one of the victim's payments, one entry a line."""
+        asked = urllib.request.Request(
+            f"{self.api}/payments/{payment_id}/timeline",
+            headers={"Authorization": f"Bearer {self.keys['victim']}"},
+        )
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            return "\n".join(json.dumps(entry) for entry in json.load(answer)["data"])
 
     async def _ends(self) -> dict[str, str]:
         connection = await asyncpg.connect(self.service.database_url)
@@ -162,7 +172,7 @@ class Deployment:
             end = time.monotonic() + _PATIENCE_S
             while await connection.fetchval(_UNDER_WAY) and time.monotonic() < end:  # noqa: ASYNC110
                 await asyncio.sleep(0.5)
-            return {row["id"]: row["status"] for row in await connection.fetch(_ENDS)}
+            return {row["id"]: row["ended"] for row in await connection.fetch(_ENDS)}
         finally:
             await connection.close()
 
@@ -171,7 +181,10 @@ _UNDER_WAY = """
     SELECT count(*) FROM payments
     WHERE merchant_id = 'mer_victim' AND status NOT IN ('succeeded', 'failed', 'canceled')
 """
-_ENDS = "SELECT id, status FROM payments WHERE merchant_id = 'mer_victim'"
+_ENDS = """
+    SELECT id, concat_ws(' ', status, status_detail, last_error->>'code') AS ended
+    FROM payments WHERE merchant_id = 'mer_victim'
+"""
 
 
 @contextlib.contextmanager

@@ -10,8 +10,8 @@ from engine.scripted import ACCEPTED, SUCCEEDED, UNREACHABLE, Desk, ScriptedRail
 from synccash.engine.requests.review import Resolution
 from synccash.payments.failure import FailureCode
 from synccash.payments.payment import OrderKind
-from synccash.payments.rail import RailAccount, SendAnswer
-from synccash.rails.answers import refuse_other_account, unsent
+from synccash.payments.rail import InquiryPriority, RailAccount, SendAnswer
+from synccash.rails.answers import no_turn, refuse_other_account, unsent
 
 NO_NETWORK = unsent(FailureCode.INVALID_PAYER, "unknown_network")
 NEW = RailAccount(rail="mtn_momo", account="main", base_url="http://new", target_environment="t")
@@ -100,3 +100,35 @@ async def test_an_operator_can_end_an_unsent_refund(desk: Desk, outcome: Resolut
     left = 0 if outcome is Resolution.SUCCEEDED else 1000
     reserved = "SELECT amount_received - refund_reserved FROM attempts WHERE operation = 'collect'"
     assert await desk.pool.fetchval(reserved) == left
+
+
+async def test_an_inquiry_without_a_turn_changes_nothing_and_is_repeated(desk: Desk):
+    payment_id = (await desk.pay())["id"]
+    before = await desk.order(payment_id)
+    entries = await desk.pool.fetchval("SELECT count(*) FROM timeline WHERE order_id = $1", payment_id)
+    desk.first.status_at_rail = no_turn("status_cap", timeout_s=5.0)
+    for _ in range(20):
+        await desk.work()
+    assert len(desk.first.asked) == 20
+    after = await desk.order(payment_id)
+    assert (after.status, after.status_detail) == (before.status, before.status_detail)
+    assert await desk.pool.fetchval("SELECT inquiries FROM attempts") == 0
+    assert await desk.pool.fetchval("SELECT count(*) FROM timeline") == entries
+    desk.first.status_at_rail = SUCCEEDED
+    await desk.work()
+    assert (await desk.order(payment_id)).status == "succeeded"
+
+
+async def test_an_inquiry_after_a_callback_stays_urgent_until_it_gets_a_turn(desk: Desk):
+    await desk.pay()
+    desk.first.status_at_rail = no_turn("status_cap", timeout_s=5.0)
+    await desk.work()
+    await desk.pool.execute("UPDATE attempts SET callback_at = now()")
+    await desk.pool.execute("UPDATE payments SET hinted = true, due_at = '-infinity'")
+    for _ in range(2):
+        await desk.work()
+    assert [details.priority for _, details in desk.first.asked] == [
+        InquiryPriority.SCHEDULED,
+        InquiryPriority.HINTED,
+        InquiryPriority.HINTED,
+    ]

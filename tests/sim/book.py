@@ -49,6 +49,8 @@ class Faults:
     """A callback says that it failed, while it has not ended or has succeeded."""
     refuses_locally: float = 0.0
     """The connector refuses an order before any byte leaves, whenever it is asked to send it."""
+    no_turn: float = 0.0
+    """An inquiry gets no turn under the rail's rate limit."""
     reversal_told: float = 0.0
     """A callback tells that a success was taken back."""
     down: tuple[tuple[float, float], ...] = ()

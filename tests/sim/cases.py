@@ -317,6 +317,7 @@ def _final(before: Scenario, random: Random) -> Scenario:
 
 RARER: Mapping[str, Callable[[Scenario, Random], Scenario]] = {
     "refused_locally": _at_rails(refuses_locally=0.5),
+    "no_turn": _at_rails(no_turn=0.6),
     "reversal_told": _at_rails(reverses=0.6, reversal_told=1.0),
     "acts_late": _acts_late,
     "hasty": _hasty,
@@ -396,6 +397,13 @@ def unserved(seed: int) -> Scenario:
     return Scenario(seed=seed, rails=rails, payments=8, payouts=random.choice((0, 4)))
 
 
+def paced(seed: int) -> Scenario:
+    """Rails that are well, and connectors that seldom have a turn for an inquiry."""
+    random = Random(seed)
+    rails = tuple(Faults(no_turn=random.choice((0.5, 0.8, 0.9))) for _ in range(random.choice((1, 2))))
+    return Scenario(seed=seed, rails=rails, payments=4, payouts=random.choice((0, 2)))
+
+
 KINDS: Mapping[str, Callable[[int], Scenario]] = {
     "mixed": mixed,
     "sleeper": sleeper,
@@ -407,9 +415,22 @@ KINDS: Mapping[str, Callable[[int], Scenario]] = {
     "ailing": ailing,
     "shut": shut,
     "unserved": unserved,
+    "paced": paced,
     **{name: with_fault(name) for name in (*STRANGE, *RARER)},
 }
 """What `python -m sim` draws from seeds."""
 
-DRAWN = ("mixed", "wide", "impatient", "strange", "outgoing", "healing", "ailing", "shut", "unserved", *RARER)
+DRAWN = (
+    "mixed",
+    "wide",
+    "impatient",
+    "strange",
+    "outgoing",
+    "healing",
+    "ailing",
+    "shut",
+    "unserved",
+    "paced",
+    *RARER,
+)
 """What it draws unless told otherwise: `strange` has each of STRANGE in every fifth of its scenarios."""

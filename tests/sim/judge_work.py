@@ -31,6 +31,7 @@ def work_verdict(world: World) -> list[str]:
         *_needless_takeovers(world),
         *_worked_on(world),
         *_not_under_review(world),
+        *_reviewed_for_its_pace(world),
         *_asked_after_expiry(world),
         *_waits_in_vain(world),
         *_hangs(world),
@@ -117,6 +118,19 @@ def _not_under_review(world: World) -> list[str]:
                 f"not under review: {order.id} is {order.status_detail} {grace_s:.0f} s after its expiry"
             )
     return wrong
+
+
+def _reviewed_for_its_pace(world: World) -> list[str]:
+    """Where rails only leave inquiries without a turn, nobody has to look into an order."""
+    scenario = world.scenario
+    well = all(replace(f, no_turn=0.0) == Faults() for f in scenario.rails)
+    if not well or scenario.blows or scenario.store_faults:
+        return []
+    return [
+        f"reviewed for its pace: {row.order.id}"
+        for row in world.order_store.rows.values()
+        if any(version.order.status_detail is StatusDetail.UNDER_REVIEW for version in row.history)
+    ]
 
 
 def _asked_after_expiry(world: World) -> list[str]:

@@ -335,6 +335,13 @@ def _queues_a_local_refusal(right: Any) -> Any:
     return refused_locally
 
 
+def _reviews_what_had_no_turn(right: Any) -> Any:
+    def ask_later(self: Decisions, case: Any, after: Attempt, answer: Any) -> Any:
+        return right(self, case, after, replace(answer, deferred=False))
+
+    return ask_later
+
+
 def _blind_to_expiry(right: Any) -> Any:
     def ask_later(self: Decisions, *arguments: Any) -> Any:
         with broken((decisions_module, "is_expired", lambda right: lambda case: False)):
@@ -455,6 +462,9 @@ RULE_MUTANTS: dict[str, tuple[Patch, ...]] = {
     "a callback of a reversal dies with its node": (
         (OrderWorker, "_recheck_after_end", _hears_no_reversal_after_takeover),
     ),
+    "an inquiry without a turn is a reason for a review": (
+        (Decisions, "ask_later", _reviews_what_had_no_turn),
+    ),
     "what no connector sends is queued": ((Decisions, "_refused_locally", _queues_a_local_refusal),),
     "what no connector sends counts against its rail": ((dispatch_module, "judge_send", _blames_the_rail),),
     "a late success of nothing is no news": ((Attempt, "with_late_money", _no_news),),
@@ -510,6 +520,7 @@ FOUND_BY: Mapping[str, tuple[str, ...]] = {
     "a reversal is not reported": ("reversal_told",),
     "a reversal opens a payment again": ("reversal_told",),
     "a callback of a reversal dies with its node": ("reversal_told",),
+    "an inquiry without a turn is a reason for a review": ("paced",),
     "what no connector sends is queued": ("refused_locally",),
     "what no connector sends counts against its rail": ("unserved",),
     "a late success of nothing is no news": ("nothing_came",),

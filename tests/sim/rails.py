@@ -32,6 +32,7 @@ from synccash.payments.rail import (
     SendOrder,
     StatusAnswer,
 )
+from synccash.rails.answers import no_turn
 from synccash.resilience.evidence import Evidence
 
 _REFUSED_CONNECTION = SendAnswer(
@@ -356,6 +357,9 @@ class SimRail:
     ) -> StatusAnswer:
         assert account == self.account, "asked at another account than it was sent through"
         await checkpoint
+        if self.faults.no_turn and self._happens(self.faults.no_turn):
+            self.occurrences["no_turn"] += 1
+            return no_turn("status_cap", timeout_s=timeout_s)
         silent = StatusAnswer(status_at_rail=RailStatus.NO_INFORMATION)
         if self._down():
             return silent

@@ -115,7 +115,7 @@ def test_rarer_faults_cause_no_double_debit_and_lose_no_order(name: str):
     assert_right(name, (*_KEPT_RARER.get(name, ()), *range(_RARER)))
 
 
-@pytest.mark.parametrize("name", [*STRANGE, "refused_locally", "reversal_told"])
+@pytest.mark.parametrize("name", [*STRANGE, "refused_locally", "no_turn", "reversal_told"])
 def test_each_rarer_fault_occurs_during_traffic(name: str):
     assert sum(run(with_fault(name)(seed)).occurrences[name] for seed in range(_RARER)) > 0
 
@@ -126,6 +126,10 @@ def test_orders_sent_during_a_rail_outage_end_soon_after_its_recovery():
 
 def test_orders_that_used_up_their_sends_go_under_review():
     assert_right("ailing", range(3))
+
+
+def test_inquiries_without_a_turn_put_no_order_under_review():
+    assert_right("paced", range(20))
 
 
 def test_unsent_tries_do_not_use_up_sends():

@@ -150,7 +150,8 @@ class StatusAnswer:
     `wallet`: the number that pays or is paid, as far as the answer shows it: its last digits, with X for each
     hidden one. `other_wallet`: it differs from the wallet of the inquiry.
     `paced_s`: how long the inquiry waited for the rate limit before it was sent, in seconds.
-    `refused_locally`: the connector sent no inquiry; the rail's health is not touched.
+    `refused_locally`: the connector sent no inquiry; the rail's health is not touched. `deferred`: it sent
+    none because the rail's rate limit left no turn in time, and the inquiry is to be repeated.
     `went_back`: the money arrived and was returned; `perhaps_refunded`: our own refund may be the reason for
     that answer.
     """
@@ -168,6 +169,7 @@ class StatusAnswer:
     next_action: NextAction | None = None
     paced_s: float = 0.0
     refused_locally: bool = False
+    deferred: bool = False
     went_back: bool = False
     perhaps_refunded: bool = False
 

@@ -4,6 +4,7 @@ Each connector decides what a response proves. This module only builds the resul
 """
 
 import re
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, cast
 
@@ -59,6 +60,12 @@ def not_asked(why: str) -> StatusAnswer:
     """Return a status answer for an inquiry that was not sent; it proves nothing about the attempt or the
     rail."""
     return StatusAnswer(status_at_rail=RailStatus.NO_INFORMATION, provider_code=why, refused_locally=True)
+
+
+def no_turn(why: str, *, timeout_s: float) -> StatusAnswer:
+    """Return a status answer for an inquiry that got no turn within `timeout_s` under the rail's rate limit.
+    It is to be repeated after as long."""
+    return replace(not_asked(why), deferred=True, retry_after_s=timeout_s)
 
 
 # Answers to a send.

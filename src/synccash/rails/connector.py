@@ -22,7 +22,7 @@ from synccash.payments.rail import (
     SendOrder,
     StatusAnswer,
 )
-from synccash.rails.answers import OTHER_ACCOUNT, not_asked, refuse_other_account, unsent
+from synccash.rails.answers import OTHER_ACCOUNT, no_turn, not_asked, refuse_other_account, unsent
 from synccash.rails.pacer import Clock, Pacer, Turn
 
 
@@ -150,7 +150,7 @@ class PacedConnector(Connector):
     ) -> StatusAnswer:
         turn, paced_s = await self._turn(timeout_s, details.priority)
         if turn is not Turn.GRANTED:
-            return not_asked(turn.value)
+            return no_turn(turn.value, timeout_s=timeout_s)
         return await self._inquire_paced(operation, reference, timeout_s - paced_s, details, paced_s)
 
     async def _turn(

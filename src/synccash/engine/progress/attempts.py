@@ -188,9 +188,11 @@ def is_otp_outcome_unknown(case: Case, attempt: Attempt) -> bool:
 
 
 def _priority(case: Case, attempt: Attempt) -> InquiryPriority:
-    if case.hinted:
+    is_open = not attempt.state.is_final
+    # The hint is used up when the inquiry that it brought forward gets no turn; the callback is recorded.
+    if case.hinted or (is_open and attempt.callback_at is not None):
         return InquiryPriority.HINTED
-    return InquiryPriority.AFTER_END if attempt.state.is_final else InquiryPriority.SCHEDULED
+    return InquiryPriority.SCHEDULED if is_open else InquiryPriority.AFTER_END
 
 
 def closed_attempts(case: Case) -> tuple[Attempt, ...]:

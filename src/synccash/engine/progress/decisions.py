@@ -409,6 +409,9 @@ class Decisions:
 
         The order goes under review earlier when no further inquiry can tell how the prompt ended, and when it
         is lost and has expired by now: the inquiries of one turn may take longer than the time it had left.
+
+        An inquiry that got no turn under the rail's rate limit is only put off: it is not counted, and no
+        reason for a review.
         """
         answered = replace(case, as_of=self.clock.now())
         age = age_s(case, after)
@@ -429,7 +432,8 @@ class Decisions:
         is_lost_for_good = (
             is_lost and resend_in_s is None and (is_expired(answered) or self._is_used_up(case, after))
         )
-        needs_review = is_callback_missing or is_lost_for_good or answer.refused_locally or case.money_moved
+        is_refused = answer.refused_locally and not answer.deferred
+        needs_review = is_callback_missing or is_lost_for_good or is_refused or case.money_moved
         if wait_s is None or needs_review or detail_before is StatusDetail.UNDER_REVIEW:
             order = under_review(case.order, now=self.clock.now())
         order = self._review_if_overdue(case, after, order)
@@ -442,8 +446,8 @@ class Decisions:
         facts: dict[str, str | None] = {"attempt": after.id, "standing": answer.status_at_rail}
         if answer.refused_locally:
             facts["code"] = answer.provider_code
-        entry = self.commit_builder.entry("inquired", facts)
-        return self.commit_builder.commit(case, order, after, lease=ReleaseLease(wait_s), timeline=(entry,))
+        entries = () if answer.deferred else (self.commit_builder.entry("inquired", facts),)
+        return self.commit_builder.commit(case, order, after, lease=ReleaseLease(wait_s), timeline=entries)
 
     def _review_if_overdue(self, case: Case, after: Attempt, order: Order) -> Order:
         """Return the order; under review when it is an overdue refund whose attempt is still unknown."""

@@ -189,7 +189,7 @@ class OrderWorker:
         answer = self.timing.with_reported_failure(case, live, answer)
         if _is_reversed(live, answer):
             return await self._record_reversal(case, live, answer)
-        after = live.after_inquiry(answer)
+        after = live if answer.deferred else live.after_inquiry(answer)
         if after.state.is_dead:
             after = replace(after, callback_checked_at=case.as_of)
         if after.state.is_final:
