@@ -210,9 +210,7 @@ async def test_health_needs_no_api_key(api: Served):
     assert (await api.client.get("/health/live")).json() == {"status": "ok"}
     assert (await api.client.get("/health/ready")).status_code == 200
     assert (await api.client.get("/metrics")).status_code == 200
-    page = (await api.client.get("/docs")).text
-    assert "<code>/api/v1/payments/{payment_id}/otp</code>" in page
-    assert "<h3 id=PaymentShown" in page
+    assert (await api.client.get("/docs")).status_code == 200
 
 
 @pytest.fixture

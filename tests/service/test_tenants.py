@@ -44,6 +44,7 @@ OPEN = {
     ("GET", "/metrics"),
     ("GET", "/openapi.json"),
     ("GET", "/docs"),
+    ("GET", "/docs/scalar.js"),
     ("POST", f"{BASE}/callbacks/{{rail}}/{{token}}"),
     ("PUT", f"{BASE}/callbacks/{{rail}}/{{token}}"),
     ("POST", f"{BASE}/operators/sign-in"),

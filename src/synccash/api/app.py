@@ -17,7 +17,8 @@ from synccash.api.calls import check_scope, operator_of, tenant_of
 from synccash.api.http_counts import HttpCounts
 from synccash.api.methods import AllowedMethods
 from synccash.api.metrics import HttpCollector, Metrics, metrics
-from synccash.api.openapi.docs import AUTHORIZATION, INTRODUCTION, NoFrameworkDocs, docs_page, openapi_json
+from synccash.api.openapi.docs import AUTHORIZATION, INTRODUCTION, NoFrameworkDocs, openapi_json
+from synccash.api.openapi.reference_page import docs_page, docs_script
 from synccash.api.ports import Balances, Endpoints, Health, Keys, NoWalletLimits, Reading, WalletLimits
 from synccash.api.problem import ProblemError, no_route, of_engine, refuse, rendered
 from synccash.api.queries import check_query, invalid_values
@@ -156,7 +157,7 @@ def _wrapped(app: App, layers: Sequence[Layer]) -> App:
 
 def _routes(parts: dict[str, Any]) -> Litestar:
     return Litestar(
-        [*_RESOURCES, HEALTH, metrics, openapi_json, docs_page],
+        [*_RESOURCES, HEALTH, metrics, openapi_json, docs_page, docs_script],
         dependencies={
             **{name: Provide(_giving(part), sync_to_thread=False) for name, part in parts.items()},
             **{name: Provide(party) for name, party in _PARTIES.items()},

@@ -1,5 +1,6 @@
-"""`/openapi.json` and `/docs`: the OpenAPI document, generated from the handlers."""
+"""`/openapi.json`: the OpenAPI document, generated from the handlers."""
 
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, wraps
@@ -13,7 +14,6 @@ from litestar.routes import HTTPRoute
 from synccash.api.calls import OPTIONAL_BODY
 from synccash.api.openapi.examples import ANSWER_EXAMPLES, REQUEST_EXAMPLES
 from synccash.api.openapi.problem_codes import PROBLEM_CODES, codes_of
-from synccash.api.openapi.reference_page import reference_page
 from synccash.api.openapi.webhooks import EVENT_OBJECTS, webhooks
 from synccash.api.problem import MEDIA_TYPE
 from synccash.api.route_scopes import ROUTE_SCOPES
@@ -25,12 +25,42 @@ _Built = TypeVar("_Built")
 _Document = dict[str, Any]
 _SCHEMAS = "#/components/schemas/"
 
-INTRODUCTION = (
-    "Amounts are whole pesewas (1 GHS = 100 pesewas); times are RFC 3339 in UTC. Request bodies are JSON "
-    "(`Content-Type: application/json`, not compressed) without members that are not described here. A query "
-    "parameter that a call does not have, or one that is given twice, is refused with 422. Answers may get "
-    "further members in later versions: ignore what you do not know. Errors are problems (RFC 9457): switch "
-    "on `code`."
+_FIRST_PAYMENT = """# First payment
+```sh
+curl -i $URL/api/v1/payments \\
+  -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' \\
+  -H 'Idempotency-Key: order-1001' \\
+  -d '{"amount": 2500, "currency": "GHS", "payer": {"msisdn": "0241234567"}, "reference": "order-1001"}'
+```
+A POST that moves money takes an `Idempotency-Key` that you choose: a repeat under the same key gets the
+same response, and money moves once. Then read the payment until its `status` is `succeeded`, `failed` or
+`canceled`, or have events sent to a webhook endpoint. `processing` never means failed.
+"""
+_CONVENTIONS = """# Conventions
+Amounts are whole pesewas (1 GHS = 100 pesewas); times are RFC 3339 in UTC. Request bodies are JSON
+(`Content-Type: application/json`, not compressed) without members that are not described here. A query
+parameter that a call does not have, or one that is given twice, is refused with 422. Answers may get
+further members in later versions: ignore what you do not know.
+
+Each webhook is a POST to your endpoints, signed by Standard Webhooks. Answer any 2xx at once; anything
+else is sent again. Events can come twice and in another order.
+"""
+_ERRORS = """# Errors
+Errors are problems (RFC 9457): switch on `code`.
+
+| code | status | what has happened | what to do |
+|---|---|---|---|
+"""
+INTRODUCTION = "\n".join(
+    (
+        _FIRST_PAYMENT,
+        _CONVENTIONS,
+        _ERRORS
+        + "\n".join(
+            f"| `{code}` | {', '.join(map(str, one.statuses))} | {one.cause} | {one.remedy} |"
+            for code, one in PROBLEM_CODES.items()
+        ),
+    )
 )
 AUTHORIZATION = (
     "`Authorization: Bearer sk_…`, exactly once. Calls that say Operator and all of resilience take an admin "
@@ -143,15 +173,6 @@ def openapi_json(request: Request[Any, Any, Any]) -> Response[bytes]:
     return Response(_encoded(request.app), media_type="application/json")
 
 
-@get("/docs", include_in_schema=False, sync_to_thread=True)
-def docs_page(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """Return the OpenAPI document as a page."""
-    policy = {
-        "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
-    }
-    return Response(_page(request.app), media_type="text/html", headers=policy)
-
-
 @_built_once
 def description(app: Litestar) -> _Document:
     """Return the OpenAPI document. The framework describes paths and parameters; schemas, problems, examples,
@@ -170,6 +191,7 @@ def description(app: Litestar) -> _Document:
     optional_bodies = dict(_optional_bodies(app))
     for path, item in document["paths"].items():
         for method, operation in item.items():
+            operation["summary"] = _words(operation["summary"])
             _describe_scope(operation, ROUTE_SCOPES[method.upper(), path])
             if (method, path) in optional_bodies:
                 _describe_optional_body(operation, optional_bodies[method, path])
@@ -181,6 +203,11 @@ def description(app: Litestar) -> _Document:
     _add_links(document["paths"], components["links"])
     document["webhooks"] = webhooks()
     return document
+
+
+def _words(name: str) -> str:
+    """Return the framework's summary, a handler's name, as words: `ListPayments` -> `List payments`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", " ", name).capitalize()
 
 
 def _describe_scope(operation: _Document, scope: AccessScope | None) -> None:
@@ -320,8 +347,3 @@ def _add_links(paths: _Document, shared: _Document) -> None:
 @_built_once
 def _encoded(app: Litestar) -> bytes:
     return msgspec.json.encode(description(app))
-
-
-@_built_once
-def _page(app: Litestar) -> bytes:
-    return reference_page(description(app)).encode()
