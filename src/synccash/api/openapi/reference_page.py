@@ -4,9 +4,9 @@ import json
 from functools import cache
 from html import escape
 from importlib import resources
+from typing import Any
 
 from litestar import Request, Response, get
-from litestar.types import Empty
 
 _SCRIPT = resources.files("synccash.api.openapi") / "static" / "scalar.js.gz"
 SCRIPT_PATH = "/docs/scalar.js"
@@ -30,7 +30,7 @@ POLICY = (
 
 
 @get("/docs", include_in_schema=False, sync_to_thread=False)
-def docs_page(request: Request[Empty, Empty, Empty]) -> Response[bytes]:
+def docs_page(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Return the page. The browser reads the document from `/openapi.json`."""
     title = escape(request.app.openapi_schema.info.title)
     configuration = escape(json.dumps(_CONFIGURATION), quote=True)
