@@ -21,7 +21,7 @@ from matrix.codes import ENDS, EXPIRED, KNOWN_5XX, REFUSALS, SAID, Meaning, Nobo
 from matrix.faults import FAULTS, End, Fault, Late, is_a_cell
 from synccash.payments.audit import AuditNote
 from synccash.payments.case import Claim, Commit
-from synccash.payments.errors import StoreUnavailableError
+from synccash.payments.errors import KeyInProgressError, StoreUnavailableError
 from synccash.payments.payer import Msisdn, Payer
 from synccash.payments.payment import StatusDetail
 from synccash.payments.payout import Payee
@@ -359,9 +359,10 @@ class Row(Deployment):
 
 
 async def _repeated(call: Callable[[], Awaitable[Any]]) -> Any:
-    """Repeat a call for which a busy machine's PostgreSQL had no connection in time, as a merchant would."""
+    """Repeat a call for which a busy machine's PostgreSQL had no connection in time, also while the first one
+    goes on under its key, as a merchant would."""
     while True:
-        with contextlib.suppress(StoreUnavailableError):
+        with contextlib.suppress(StoreUnavailableError, KeyInProgressError):
             return await call()
         # A pool that is without connections fails at once: without a pause nothing else would run.
         await asyncio.sleep(0.05)

@@ -105,7 +105,7 @@ class Desk:
         key = token or (admin if operator else self.service.key)
         headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": uuid.uuid4().hex}
         answer = call(method, f"{self.service.url}{BASE}{path}", body, **headers)
-        assert answer.status < 300, (method, path, answer.raw)
+        assert answer.status < 300, f"{method} {path}: {answer.raw!r}"
         return answer.body if answer.raw else None
 
     def query(self, statement: str, *values: Any) -> Any:
