@@ -6,11 +6,12 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url
 RUNTIME := pyproject.toml --extra server --extra embedded
+PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 SUPPLY := .venv/supply/bin
 # The tests start some thousand processes: each would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo up test test-bare coverage drill mutants check format generate bench audit sbom lock clean
+.PHONY: demo up test test-slow test-bare coverage drill mutants check format generate bench audit sbom lock clean
 
 demo: .venv/run
 	$(BIN)/python -m synccash.local.demo
@@ -19,7 +20,11 @@ up: .venv/run
 	$(BIN)/synccash up
 
 test: .venv/dev
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not slow"
+
+# Every fault at every rail, fuzzed bodies for each call, the types of the toolkit's uses, a run of a bench.
+test-slow: .venv/dev
+	$(PYTEST) -m slow
 
 # The toolkit, the middleware and the client as `pip install synccash` alone gives them, the examples with their
 # frameworks, and the suites of both packages after they were copied under another name.

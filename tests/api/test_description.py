@@ -71,7 +71,7 @@ CHECKS = [
 CHECKS_OF_SEQUENCES = [*CHECKS, use_after_free, ensure_resource_availability]
 
 # The service's own thread throws dice while values are drawn here.
-pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Do not use the `random` module")]
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 CHEAP_FLOOR = "print('floor c=4: 9000/s, p50 1.0 p99 1.0 ms; CPU us a payment: service 1, postgres 1')"
 SHORT = "--rounds 1 --seconds 0.3 --warm-up 0 --flush 0 --callers 4 --per-s 10 --contenders service,floor"

@@ -23,6 +23,8 @@ from synccash.sandbox.faults import Answer, Callbacks
 from synccash.sandbox.paystack.tables import REASONS
 from synccash.settings.loader import convert_settings
 
+pytestmark = pytest.mark.slow
+
 
 def connectors():
     """Each connector, with an account at the sandbox."""

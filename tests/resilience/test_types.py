@@ -6,7 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import synccash.resilience
+
+pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).parent
 USES, MISUSES = HERE / "typed_uses.py", HERE / "typed_misuses.py"

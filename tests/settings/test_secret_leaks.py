@@ -264,6 +264,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command", [("config", "check"), ("serve",), ("worker",), ("migrate",)], ids=" ".join
 )
