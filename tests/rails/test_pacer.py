@@ -189,3 +189,29 @@ async def all_that_holds(comers, per_s, processes):
     for priority in (HINTED, SCHEDULED):
         same = [who for who in ordered if came[who][1] is priority]
         assert same == sorted(same), "first come, first served"
+
+
+async def test_a_busy_process_that_wakes_every_caller_late_keeps_the_rate():
+    scene = Scene(per_s=1_000.0)
+    for who in range(400):
+        scene.come(who, timeout_s=5.0)
+    for _ in range(30):
+        await settled()
+        await settled()
+        scene.clock.advance(0.02)
+    await settled()
+    # A round of the event loop takes 20 ms: one turn in each would be 30.
+    assert len(scene.granted) == 400
+    await scene.end()
+
+
+async def test_a_process_that_slept_for_long_does_not_make_up_for_all_of_it():
+    scene = Scene(per_s=100.0)
+    for who in range(40):
+        scene.come(who)
+    await settled()
+    scene.clock.advance(0.3)
+    for _ in range(20):
+        await settled()
+    assert len(scene.granted) <= 1 + 1 + int(0.04 * 100 / 1.05)
+    await scene.end()

@@ -38,10 +38,16 @@ class Paced(Protocol):
 
 # The rail counts calls on arrival: the slack absorbs network jitter.
 _SLACK = 1.05
+# A turn that comes late because the process was busy does not delay the next ones: without this, a process
+# grants one turn in each round of its event loop, however high the rate is. The slack of a second is longer,
+# so the rail's limit holds in each second.
+_CATCH_UP_S = 0.04
 # Rechecks after the end get one turn in five.
 _RECHECK_SHARE = 0.2
 # A turn comes earlier than computed when other callers give up or processes stop.
 _RECHECK_AFTER_S = 1.0
+# Those before a caller whose turn has come wake in the same round of the event loop.
+_YIELD_S = 0.001
 _Waiting = tuple[InquiryPriority, int]
 
 
@@ -77,15 +83,15 @@ class Pacer:
 
         Inquiries of higher priority may overtake a waiting caller, which may then be too late.
         """
-        ends_at = self._clock.monotonic() + timeout_s
+        came_at = self._clock.monotonic()
         entry = (priority, next(self._numbers))
         insort(self._waiting, entry)
         try:
-            return await self._wait(entry, ends_at)
+            return await self._wait(entry, came_at, came_at + timeout_s)
         finally:
             self._waiting.remove(entry)
 
-    async def _wait(self, entry: _Waiting, ends_at: float) -> Turn:
+    async def _wait(self, entry: _Waiting, came_at: float, ends_at: float) -> Turn:
         is_recheck = entry[0] is InquiryPriority.AFTER_END
         while True:
             now, distance_s = self._clock.monotonic(), self._distance_s
@@ -93,15 +99,17 @@ class Pacer:
                 self.shed += 1
                 return Turn.SHED
             # Every waiter sleeps until its turn as computed now, or for a while, and computes it again.
-            moment = max(now, self._last + distance_s) + self._waiting.index(entry) * distance_s
+            place = self._waiting.index(entry)
+            own = max(came_at, self._last + distance_s, now - _CATCH_UP_S)
+            moment = own + place * distance_s
             if moment > ends_at:
                 return Turn.TOO_LATE
-            if moment <= now:
-                self._last = now
+            if place == 0 and moment <= now:
+                self._last = own
                 if is_recheck:
                     self._last_recheck = now
                 return Turn.GRANTED
-            await self._clock.sleep(min(moment - now, _RECHECK_AFTER_S))
+            await self._clock.sleep(min(max(moment - now, _YIELD_S), _RECHECK_AFTER_S))
 
     def _is_shed(self, entry: _Waiting, now: float, distance_s: float) -> bool:
         is_used_up = now < self._last_recheck + distance_s / _RECHECK_SHARE
