@@ -42,6 +42,7 @@ class HeldLeases:
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set[asyncio.Task[Any]])
     _heartbeat: asyncio.Task[None] | None = None
     _has_work: asyncio.Event = field(default_factory=asyncio.Event)
+    _has_ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def start(self) -> None:
         """Start the heartbeat. Call it inside the event loop."""
@@ -76,6 +77,7 @@ class HeldLeases:
             current = self._works.get(lease.order_id)
             if current is not None and current.task is finished:
                 del self._works[lease.order_id]
+                self._has_ended.set()
             if not finished.cancelled() and (error := finished.exception()) is not None:
                 log.error("work_failed", order_id=lease.order_id, error=type(error).__name__, exc_info=error)
 
@@ -95,6 +97,17 @@ class HeldLeases:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    async def below(self, limit: int, timeout_s: float) -> bool:
+        """Wait until this process works on fewer than `limit` orders. Returns False after `timeout_s`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self.busy >= limit:
+                    self._has_ended.clear()
+                    await self._has_ended.wait()
+        except TimeoutError:
+            return False
+        return True
 
     @property
     def busy(self) -> int:

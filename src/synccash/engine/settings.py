@@ -28,6 +28,8 @@ class EngineSettings:
     least as long as the inquiry schedule says.
     `refund_review_after_s`: the age at which a refund that its rail has not accepted goes under review;
     retries continue.
+    `poll_s`: how often a worker looks for due orders without a signal. `gather_s`: the least time between two
+    looks of a worker, so that orders that become due shortly after each other are leased by one statement.
     `recovery_depth`: after a recovery, how many attempts of an order beyond the last known one the rails are
     asked about.
     """
@@ -50,6 +52,7 @@ class EngineSettings:
     surplus_refund: Literal["auto", "manual"] = "auto"
     schedule: InquirySchedule = PRODUCTION
     poll_s: float = 0.2
+    gather_s: float = 0.01
     worker_concurrency: int = 64
 
     def __post_init__(self) -> None:

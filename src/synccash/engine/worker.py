@@ -40,30 +40,33 @@ class Worker:
         """Lease and advance due orders until stopped. Waits and retries while the store is unavailable."""
         while not self._stopped.is_set():
             try:
-                taken = await self._round()
+                is_more_due = await self._round()
             except StoreUnavailableError as error:
                 log.warning("store_unavailable", reason=str(error))
                 await self.clock.sleep(error.retry_after_s)
                 continue
-            if not taken:
+            if not is_more_due:
                 await self.work_signal.wait(self.settings.poll_s)
+            # What becomes due in this time is leased together.
+            await self.clock.sleep(self.settings.gather_s)
 
     def stop(self) -> None:
         """End the loop after the current round."""
         self._stopped.set()
         self.work_signal.notify()
 
-    async def _round(self) -> int:
+    async def _round(self) -> bool:
+        """Lease what is due and start to work on it. Returns True when more may be due now."""
+        if not await self.leases.below(self.settings.worker_concurrency, self.settings.poll_s):
+            return True
         free = self.settings.worker_concurrency - self.leases.busy
-        if free <= 0:
-            return 0
         cases = await self.order_store.take_due(limit=free, lease_s=self.settings.lease_s)
         for case in cases:
             order = case.order
             self.leases.carry_out(Lease(order.id, order.fence), self._advance(case))
             self.taken_over += case.former_lease_end is not None
         self.taken += len(cases)
-        return len(cases)
+        return len(cases) == free
 
     async def _advance(self, case: Case) -> None:
         try:
