@@ -11,11 +11,13 @@ from order_store_contract import commit, opening
 from sim.clock import VirtualClock
 from sim.loop import VirtualLoop
 from sim.order_store import FakeOrderStore
-from sim.world import Bell, logs_into
+from sim.world import logs_into
+from synccash.engine.commit_builder import committed_case
 from synccash.engine.leases import HeldLeases
 from synccash.engine.requests.replies import Replies
-from synccash.payments.case import Lease, Opened, PaymentCase, ReleaseLease
+from synccash.payments.case import Lease, Opened, PaymentCase, ReleaseLease, StoredAnswer
 from synccash.payments.payment import Payment
+from synccash.payments.request import Reply
 
 
 class _LeaseHolder:
@@ -161,9 +163,57 @@ def test_a_caller_of_failed_work_gets_its_last_committed_state():
 
     async def story() -> None:
         case = await holder.opened()
-        bell = Bell(holder.loop, holder.order_store, Random(1))
-        replies = Replies(holder.order_store, holder.leases, bell, request_deadline_s=4.0)
+        replies = Replies(holder.order_store, holder.leases, request_deadline_s=4.0)
         reply = await replies.first(case, breaks())
         holder.seen.append((reply.status, msgspec.json.decode(reply.body)["status"]))
 
     assert holder.run(story()) == [(202, "created")]
+
+
+def test_a_worker_with_all_its_leases_taken_goes_on_as_soon_as_one_ends():
+    holder = _LeaseHolder()
+
+    async def story() -> None:
+        for number, ends_s in enumerate((1, 3)):
+            holder.leases.carry_out(Lease(f"pay_{number}", 1), asyncio.sleep(ends_s))
+        holder.seen.append((await holder.leases.below(3, timeout_s=10.0), holder.loop.time()))
+        holder.seen.append((await holder.leases.below(2, timeout_s=10.0), holder.loop.time()))
+        holder.seen.append((await holder.leases.below(1, timeout_s=0.5), holder.loop.time()))
+
+    assert holder.run(story()) == [(True, 0.0), (True, 1.0), (False, 1.5)]
+
+
+def test_the_answer_that_the_releasing_commit_has_stored_is_given_without_another_commit():
+    holder = _LeaseHolder()
+    stored = StoredAnswer(201, b'{"id": "pay_1"}')
+
+    async def send(case: PaymentCase) -> PaymentCase | None:
+        released = commit(case, answer=stored)
+        return committed_case(case, released) if await holder.order_store.record(released) else None
+
+    async def story() -> None:
+        case = await holder.opened()
+        holder.order_store.fault = lambda method: "before" if method == "answer" else None
+        replies = Replies(holder.order_store, holder.leases, request_deadline_s=4.0)
+        holder.seen.append(await replies.first(case, send(case)))
+
+    assert holder.run(story()) == [Reply(201, stored.body)]
+
+
+def test_a_commit_that_was_refused_gives_the_answer_that_is_stored():
+    holder = _LeaseHolder()
+    stored = StoredAnswer(202, b'{"id": "pay_1"}')
+
+    async def loses_its_lease(case: PaymentCase) -> PaymentCase | None:
+        over = replace(case, order=replace(case.order, fence=2))
+        holder.order_store.rows[case.order.id].order = over.order
+        assert await holder.order_store.record(commit(over, answer=stored))
+        late = commit(case, answer=StoredAnswer(201, b"{}"))
+        return committed_case(case, late) if await holder.order_store.record(late) else None
+
+    async def story() -> None:
+        case = await holder.opened()
+        replies = Replies(holder.order_store, holder.leases, request_deadline_s=4.0)
+        holder.seen.append(await replies.first(case, loses_its_lease(case)))
+
+    assert holder.run(story()) == [Reply(202, stored.body)]

@@ -52,7 +52,8 @@ def committed_case(case: _C, commit: Commit) -> _C:
     """Return the case as it is after the commit."""
     if commit.order.kind is not case.order.kind:
         raise InternalError(f"the commit {commit.id} would change the kind of {case.order.id}")
-    return replace(case, order=commit.order, attempts=merged(case.attempts, commit.attempts))
+    attempts = merged(case.attempts, commit.attempts)
+    return replace(case, order=commit.order, attempts=attempts, answer=commit.answer)
 
 
 @dataclass(frozen=True, slots=True)

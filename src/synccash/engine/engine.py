@@ -250,7 +250,7 @@ def build_engine(
         lost=LostAttempts(guarded, attempts, dispatch, settings.recovery_depth),
         screening=screening,
     )
-    replies = Replies(order_store, leases, work_signal, settings.request_deadline_s)
+    replies = Replies(order_store, leases, settings.request_deadline_s)
     risk = VelocityCounters(rules, payout_rules)
     first = FirstCommits(
         attempts, commit_builder, clock, settings, risk, recovery, is_screened=screening is not None

@@ -33,6 +33,8 @@ class OrderCase(Generic[OrderT]):
     `restored`: the order was opened before the latest recovery ended, so the database may have lost attempts
     of it. It stays True after the search, because an operator or a rail may still find one.
     `recovery_began`: when the latest recovery began; None before the first one.
+    `answer`: the response that the commit which led to this case has stored for the order's request; None
+    when it stored none, and for a case that was read.
     """
 
     order: OrderT
@@ -44,6 +46,7 @@ class OrderCase(Generic[OrderT]):
     unsearched: int | None = None
     restored: bool = False
     recovery_began: datetime | None = None
+    answer: "StoredAnswer | None" = None
 
     @property
     def may_send(self) -> bool:
@@ -174,9 +177,14 @@ class StoredAnswer:
 
 @dataclass(frozen=True, slots=True)
 class KeepLease:
-    """Keeps the lease: it lasts for `lease_s` seconds from the commit."""
+    """Keeps the lease: it lasts for `lease_s` seconds from the commit.
+
+    `look_s`: the seconds after which the order is expected to be due if its lease is released. It only helps
+    the order store to find the order; nothing happens at that time.
+    """
 
     lease_s: float
+    look_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,9 @@ class FirstCommits:
             claim=claim,
             order=order,
             attempt=attempt,
-            lease=KeepLease(self.settings.lease_s),
+            lease=KeepLease(
+                self.settings.lease_s, min(self.settings.lease_s, self.settings.schedule.first_s)
+            ),
             timeline=timeline,
         )
         if order.kind not in _ANNOUNCED:

@@ -15,7 +15,6 @@ from synccash.payments.errors import (
     ObjectNotFoundError,
     PaymentError,
 )
-from synccash.payments.ports import WorkSignal
 from synccash.payments.request import Reply
 
 
@@ -36,7 +35,6 @@ class Replies:
 
     order_store: OrderStore
     leases: HeldLeases
-    work_signal: WorkSignal
     request_deadline_s: float
 
     def repeat(self, claimed: AlreadyClaimed, claim: Claim) -> Reply:
@@ -66,9 +64,12 @@ class Replies:
         order = case.order
         task = self.leases.carry_out(Lease(order.id, order.fence), work)
         await asyncio.wait({task}, timeout=self.request_deadline_s)
-        self.work_signal.notify()
         broken_off = not task.done() or task.cancelled() or task.exception() is not None
-        latest = (None if broken_off else task.result()) or await self._reread(case)
+        latest = None if broken_off else task.result()
+        if latest is not None and latest.answer is not None:
+            # Under the lease of the opening nobody else completes the claim, so this is what is stored.
+            return Reply(latest.answer.status, latest.answer.body)
+        latest = latest or await self._reread(case)
         answer = await self.order_store.answer(order.id, answer_for(latest.order, latest.attempts))
         return Reply(answer.status, answer.body)
 
