@@ -192,7 +192,7 @@ async def test_counting_and_releasing_read_open_orders_alone(desk: Desk):
     for statement, arguments in ((statements._STATE, ()), (statements._RELEASE, ("test",))):
         rows = await desk.pool.fetch(f"EXPLAIN {statement}", *arguments)
         plan = "\n".join(row[0] for row in rows)
-        assert "payments_due" in plan
+        assert "due_payments" in plan
         assert "Seq Scan on payments" not in plan
 
 

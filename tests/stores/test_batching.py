@@ -162,3 +162,14 @@ def test_each_caller_gets_its_own_result_exactly_once(items, max_items, max_in_f
         assert all(1 <= len(flushed) <= max_items for flushed in store.flushes)
 
     asyncio.run(run())
+
+
+async def test_items_that_come_shortly_after_a_flush_share_the_next_one():
+    store = Store(open_gate=True)
+    batch = NaturalBatch(store.flush, max_items=8, gap_s=0.2)
+    assert await batch.submit(1) == 2
+    early = asyncio.create_task(batch.submit(2))
+    await settle()
+    assert store.flushes == [[1]]
+    assert [await batch.submit(3), await early] == [6, 4]
+    assert store.flushes == [[1], [2, 3]]

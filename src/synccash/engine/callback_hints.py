@@ -15,7 +15,7 @@ from synccash.resilience.rate_limiter import Demand, Limit, MemoryLimiter
 
 log = structlog.get_logger("synccash.callbacks")
 
-_AT_ONCE = 4
+_AT_ONCE = 32
 _WAITING_MAX = 10_000
 _TRIES = 30
 

@@ -202,7 +202,8 @@ class OrderStore(Protocol):
 
     async def take_due(self, *, limit: int, lease_s: float) -> Sequence[Case]:
         """Lease orders that are due and have no lease in force, and return them; each one's fence goes up by
-        one. Orders with a hint come first, then those that have been due for longest.
+        one. Orders with a hint come first, then those that have been due for longest. Where more are due than
+        `limit`, the choice may follow earlier due times of the orders.
         """
         ...
 

@@ -29,7 +29,7 @@ from synccash.stores.postgres.recovery import hold_if_server_changed
 from synccash.stores.postgres.webhooks import PostgresWebhooks
 from synccash.stores.supervised_loops import LoopSupervisor
 from synccash.stores.valkey.session import open_session
-from synccash.stores.valkey.work_signal import ValkeyWorkSignal
+from synccash.stores.valkey.work_signal import DELIVERIES, ValkeyWorkSignal
 from synccash.webhooks.dispatcher import WebhookDispatcher
 from synccash.webhooks.name_lookups import NameLookups
 from synccash.webhooks.sender import WebhookSender
@@ -94,7 +94,7 @@ async def webhook_service(settings: Settings, database_url: Secret | str) -> Asy
         work_signal: WorkSignal = LocalWorkSignal()
         if settings.valkey_url is not None:
             opening = open_session(settings.valkey_url, identities.new("proc"), supervisor=loops)
-            over_valkey = ValkeyWorkSignal(await stack.enter_async_context(opening))
+            over_valkey = ValkeyWorkSignal(await stack.enter_async_context(opening), channel=DELIVERIES)
             over_valkey.start()
             stack.push_async_callback(over_valkey.close)
             work_signal = over_valkey

@@ -1,10 +1,10 @@
 """Batches store calls: items that arrive while a flush is in flight are sent together in the next one.
 
-There is no timer: while no flush is in flight, an item is sent at once. Under load the batches grow until the
-store keeps up.
+An item is sent at once when no flush is in flight. Under load the batches grow until the store keeps up.
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
@@ -23,18 +23,26 @@ class NaturalBatch(Generic[I, R]):
     each of its items is flushed again by itself, so that a bad item fails alone. A flush must therefore be
     safe to repeat after it has raised: it may raise only for items that it has not processed.
 
-    At most `max_in_flight` flushes run at once. An item whose submitter is cancelled before the flush is not
+    At most `max_in_flight` flushes run at once, and at least `gap_s` seconds pass between the starts of two:
+    a statement costs much more than an item in it, so under load it pays to wait a little for more items. An
+    item that comes later than that after the last flush waits for nothing.
+
+    An item whose submitter is cancelled before the flush is not
     sent; after the flush its result is dropped. Other items are not affected.
     """
 
-    __slots__ = ("_flush", "_max_in_flight", "_max_items", "_running", "_waiting")
+    __slots__ = ("_flush", "_gap_s", "_max_in_flight", "_max_items", "_next_at", "_running", "_waiting")
 
-    def __init__(self, flush: Flush[I, R], *, max_items: int, max_in_flight: int = 1) -> None:
+    def __init__(
+        self, flush: Flush[I, R], *, max_items: int, max_in_flight: int = 1, gap_s: float = 0.0
+    ) -> None:
         if max_items < 1 or max_in_flight < 1:
             raise ValueError("max_items and max_in_flight must be at least 1")
         self._flush = flush
         self._max_items = max_items
         self._max_in_flight = max_in_flight
+        self._gap_s = gap_s
+        self._next_at = -math.inf
         self._waiting: deque[tuple[I, asyncio.Future[R]]] = deque()
         self._running: set[asyncio.Task[None]] = set()
 
@@ -62,7 +70,7 @@ class NaturalBatch(Generic[I, R]):
         self._start()
 
     async def _work(self) -> None:
-        while batch := self._next():
+        while batch := await self._next_in_time():
             try:
                 await self._send(batch)
             finally:
@@ -70,6 +78,15 @@ class NaturalBatch(Generic[I, R]):
                 for _, future in batch:
                     if not future.done():
                         future.cancel()
+
+    async def _next_in_time(self) -> list[tuple[I, asyncio.Future[R]]]:
+        if not self._gap_s:
+            return self._next()
+        now = asyncio.get_running_loop().time
+        while self._waiting and (left_s := self._next_at - now()) > 0:  # noqa: ASYNC110 - no event ends it
+            await asyncio.sleep(left_s)
+        self._next_at = now() + self._gap_s
+        return self._next()
 
     def _next(self) -> list[tuple[I, asyncio.Future[R]]]:
         batch: list[tuple[I, asyncio.Future[R]]] = []

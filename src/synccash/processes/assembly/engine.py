@@ -23,7 +23,7 @@ from synccash.payments.ports import WorkSignal
 from synccash.payments.references import ReferenceKey
 from synccash.payments.risk import RiskOutcome
 from synccash.processes.assembly.engine_settings import dispatch_settings, engine_settings
-from synccash.processes.assembly.sharing import Ping, open_work_signal
+from synccash.processes.assembly.sharing import Ping, open_delivery_signal, open_work_signal
 from synccash.processes.assembly.wiring import FIRST_LOOK_S, Wiring
 from synccash.rails.registry import build_former_rails, build_rails
 from synccash.resilience.registry import Registry
@@ -74,7 +74,7 @@ async def start_engine(wiring: Wiring, parts: EngineParts, work_signal: WorkSign
     """Build and start the engine; learn whether a recovery is under way before anything is sent."""
     settings = wiring.settings
     engine = build_engine(
-        order_store=PostgresOrderStore(wiring.database),
+        order_store=PostgresOrderStore(wiring.database, open_delivery_signal(wiring)),
         rails=parts.rails,
         dispatch=parts.dispatch,
         clock=wiring.clock,

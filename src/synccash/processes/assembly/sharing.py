@@ -22,7 +22,7 @@ from synccash.stores.valkey.limits.rate_limiter import ValkeyLimiter
 from synccash.stores.valkey.presence import API_PROCESSES, INQUIRERS, Membership
 from synccash.stores.valkey.rail_health import SharedRailHealth
 from synccash.stores.valkey.risk_sharing import SharedRiskInputs
-from synccash.stores.valkey.work_signal import ValkeyWorkSignal
+from synccash.stores.valkey.work_signal import DELIVERIES, ValkeyWorkSignal
 
 Ping = Callable[[], Awaitable[bool]]
 
@@ -86,6 +86,16 @@ def open_work_signal(wiring: Wiring) -> tuple[WorkSignal, Ping | None]:
     signal_over_valkey.start()
     wiring.stack.push_async_callback(signal_over_valkey.close)
     return signal_over_valkey, lambda: ping(session.client)
+
+
+def open_delivery_signal(wiring: Wiring) -> Callable[[], None]:
+    """Return what wakes the webhooks processes; without Valkey they poll."""
+    if wiring.valkey is None:
+        return lambda: None
+    signal_over_valkey = ValkeyWorkSignal(wiring.valkey, channel=DELIVERIES)
+    signal_over_valkey.start(listens=False)
+    wiring.stack.push_async_callback(signal_over_valkey.close)
+    return signal_over_valkey.notify
 
 
 def cluster_breakers(wiring: Wiring) -> ClusterBreakers:

@@ -25,7 +25,8 @@ asked AS MATERIALIZED (
 )"""
 
 # An update never sets `refund_reserved` from the attempt's value: other processes' refunds change it
-# concurrently.
+# concurrently. With `i.status IS NULL`, which the planner takes for rare, it would look for the claims by
+# reading all of them, as long as there are few.
 _LATER_STEPS = f"""
 written_attempts AS (
     INSERT INTO attempts ({ATTEMPT_COLUMNS})
@@ -44,7 +45,8 @@ written_attempts AS (
 answered AS (
     UPDATE idempotency i SET status = moved.status, body = moved.body, sealed_body = moved.sealed_body,
         completed_at = now()
-    FROM moved WHERE i.order_id = moved.order_id AND i.status IS NULL AND moved.status IS NOT NULL
+    FROM moved
+    WHERE i.order_id = moved.order_id AND coalesce(i.status, 0) < 1 AND moved.status IS NOT NULL
 ),
 contradicted AS (
     INSERT INTO contradictions (move_id, order_id, kind, attempts)
@@ -115,7 +117,9 @@ collected AS (
         returned=""",
         o.payment_id, o.attempt_id, o.amount, o.surplus, o.updated_at, o.status AS new_status,
         held.old_status,
-        EXISTS (SELECT FROM attempts a WHERE a.order_id = o.id AND a.amount_received > 0) AS had_moved_money,
+        coalesce(
+            (SELECT true FROM attempts a WHERE a.order_id = o.id AND a.amount_received > 0 LIMIT 1), false
+        ) AS had_moved_money,
         EXISTS (
             SELECT FROM json_array_elements(asked.attempts) a WHERE (a ->> 'amount_received')::bigint > 0
         ) AS moves_money""",
@@ -172,7 +176,7 @@ moved AS (
     RETURNING {_RETURNED}{effects.returned}
 ),{effects.steps}
 {_LATER_STEPS}
-SELECT move_id FROM moved
+SELECT move_id, EXISTS (SELECT FROM new_deliveries) AS delivers FROM moved
 """  # noqa: S608 - put together from constants
 
 

@@ -6,15 +6,32 @@ from synccash.payments.payment import OrderKind
 from synccash.stores.postgres.order_tables import ORDER_TABLES, OrderTable, union
 from synccash.stores.postgres.parts import attempts_of
 
+SOON_S = 2
+_LOOK_LATER_AT_ONCE = 500
 _TABLES = tuple(table.name for table in ORDER_TABLES.values())
 
 
-def _due(table: str) -> str:
-    return f"""
-due_{table} AS MATERIALIZED (
-    SELECT id, due_at, lease_until, move_id, fence, hinted FROM {table} WHERE due_at <= now()
+_COLUMNS = "id, due_at, lease_until, move_id, fence, hinted"
+
+
+def _due(table: OrderTable) -> str:
+    if not table.looks:
+        return f"""
+{table.name}_due AS MATERIALIZED (
+    SELECT {_COLUMNS} FROM {table.name} WHERE due_at <= now()
     ORDER BY due_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
-)"""  # noqa: S608 - `table` is one of ours
+)"""  # noqa: S608 - put together from constants
+    # `look_at` may be earlier than `due_at`, so more rows may be read than are due. OFFSET 0 keeps the order
+    # and the look-up of each payment by its id, also in a plan that was made while the tables were small.
+    return f"""
+{table.name}_due AS MATERIALIZED (
+    SELECT o.* FROM (
+        SELECT payment_id FROM due_payments WHERE look_at <= now() ORDER BY look_at OFFSET 0
+    ) d CROSS JOIN LATERAL (
+        SELECT {_COLUMNS} FROM {table.name} WHERE id = d.payment_id AND due_at <= now()
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) o LIMIT $1
+)"""  # noqa: S608 - put together from constants
 
 
 def _taken(table: str) -> str:
@@ -23,8 +40,8 @@ def _taken(table: str) -> str:
     UPDATE {table} o SET
         fence = o.fence + 1, hinted = false, lease_until = now() + make_interval(secs => $2),
         due_at = now() + make_interval(secs => $2)
-    FROM due WHERE o.id = due.id AND o.move_id = due.move_id AND o.fence = due.fence
-        AND o.hinted = due.hinted
+    FROM due WHERE due.source = '{table}' AND o.id = due.id
+        AND o.move_id = due.move_id AND o.fence = due.fence AND o.hinted = due.hinted
     RETURNING o.*, due.due_at AS was_due_at, due.lease_until AS former_lease_end, due.hinted AS was_hinted
 )"""  # noqa: S608 - `table` is one of ours
 
@@ -45,13 +62,19 @@ def _kept(table: str) -> str:
 )"""  # noqa: S608 - `table` is one of ours
 
 
-# While the order is leased, `due_at` stays the end of the lease; the release of the lease makes it due.
-def _hinted(table: str) -> str:
+# Rows are locked as commits lock them: the orders by their ids, then the attempts. While the order is leased,
+# `due_at` stays the end of the lease; the release of the lease makes it due.
+def _hinted(table: OrderTable) -> str:
     return f"""
-{table}_hinted AS (
-    UPDATE {table} o SET
+{table.name}_found AS MATERIALIZED (
+    SELECT DISTINCT o.id FROM hinted_attempt h CROSS JOIN LATERAL (
+        SELECT id FROM {table.name} WHERE id = h.order_id FOR NO KEY UPDATE
+    ) o WHERE h.operation = '{table.operation}'
+),
+{table.name}_hinted AS (
+    UPDATE {table.name} o SET
         hinted = true, due_at = CASE WHEN o.lease_until > now() THEN o.due_at ELSE '-infinity' END
-    FROM hinted_attempt WHERE o.id = hinted_attempt.order_id
+    FROM {table.name}_found found WHERE o.id = found.id
 )"""  # noqa: S608 - `table` is one of ours
 
 
@@ -69,15 +92,31 @@ _LEASED = "o.former_lease_end, o.was_due_at, o.was_hinted,"
 
 # `due` has the order's row as of its lock; the updates compare it with the row of this statement's snapshot.
 # A commit or callback in between may have written other rows, such as attempts, that the snapshot does not
-# show. So an order whose last commit, fence or hint differs is left to the next round.
+# show. So an order whose last commit, fence or hint differs is left to the next round. The condition on
+# `source` makes the planner expect one row, and look up each order by its id; opening.py says why.
 TAKE_DUE = f"""
-WITH {",".join(map(_due, _TABLES))},
+WITH {",".join(map(_due, ORDER_TABLES.values()))},
 due AS MATERIALIZED (
-    {union("SELECT * FROM due_{table}")} ORDER BY due_at LIMIT $1
+    {union("SELECT '{table}' AS source, * FROM {table}_due")} ORDER BY due_at LIMIT $1
 ),
 {",".join(map(_taken, _TABLES))}
 {" UNION ALL ".join(_case(table, f"{table.name}_taken", _LEASED) for table in ORDER_TABLES.values())}
 ORDER BY was_due_at
+"""  # noqa: S608 - put together from constants
+
+
+# A payment that was looked at too early is looked at again when it is due. One that will be due in a moment
+# stays as it is.
+LOOK_LATER = f"""
+WITH early AS MATERIALIZED (
+    SELECT o.id FROM (
+        SELECT payment_id FROM due_payments WHERE look_at <= now() ORDER BY payment_id OFFSET 0
+    ) d CROSS JOIN LATERAL (
+        SELECT id FROM payments WHERE id = d.payment_id AND due_at > now() + make_interval(secs => {SOON_S})
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) o LIMIT {_LOOK_LATER_AT_ONCE}
+)
+UPDATE payments o SET look_at = o.due_at FROM early WHERE o.id = early.id AND o.due_at > now()
 """  # noqa: S608 - put together from constants
 
 
@@ -116,22 +155,32 @@ WITH held AS MATERIALIZED (
 {union("SELECT id, fence FROM {table}_mine")}
 """  # noqa: S608 - put together from constants
 
-# $2 is the failure that the callback reports, or NULL. Commits do not write these two columns of the attempt.
+# $1 is an array of hints. `failure` is what the callback reports, or NULL; commits do not write these two
+# columns of the attempt. The condition on `kind` makes the planner expect one row; opening.py says why.
 _HINT = """
-WITH hinted_attempt AS MATERIALIZED (
-    SELECT id, order_id FROM attempts WHERE {named}
+WITH asked AS MATERIALIZED (
+    SELECT * FROM json_to_recordset($1) AS h(kind text, token text, reference uuid, rail text, failure json)
+    WHERE kind = 'hint'
 ),
+hinted_attempt AS MATERIALIZED (
+    SELECT a.id, a.order_id, a.operation, asked.token, asked.failure FROM asked JOIN attempts a ON {named}
+    ORDER BY a.order_id, a.id
+),
+{hinted},
 claimed AS (
-    UPDATE attempts a SET callback_at = now(), reported_failure = coalesce($2::json, a.reported_failure)
-    FROM hinted_attempt WHERE a.id = hinted_attempt.id
-),
-{hinted}
-SELECT 1 FROM hinted_attempt
-"""
-HINT = _HINT.format(named="callback_token = $1", hinted=",".join(map(_hinted, _TABLES)))
-HINT_REFERENCE = _HINT.format(
-    named="reference = $1::uuid AND rail = $3", hinted=",".join(map(_hinted, _TABLES))
+    UPDATE attempts a SET callback_at = now(), reported_failure = coalesce(h.failure, a.reported_failure)
+    FROM hinted_attempt h WHERE a.id = h.id
 )
+SELECT token FROM hinted_attempt
+"""
+HINT = _HINT.format(
+    named="a.callback_token = asked.token", hinted=",".join(map(_hinted, ORDER_TABLES.values()))
+)
+HINT_REFERENCE = _HINT.format(
+    named="a.reference = asked.reference AND a.rail = asked.rail",
+    hinted=",".join(map(_hinted, ORDER_TABLES.values())),
+)
+"""Both return a row for each hint that belongs to an attempt. The tokens of one statement are distinct."""
 
 OTP_TRIES = "SELECT count(*) AS tries FROM timeline WHERE order_id = $1 AND kind = 'otp_submitted'"
 

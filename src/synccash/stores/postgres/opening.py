@@ -24,8 +24,9 @@ _INPUT = """
 asked AS MATERIALIZED (
     SELECT * FROM json_to_recordset($1) AS a(
         kind text, scope text, key text, plain_key text, plain_reference text, fingerprint bytea,
-        order_id text, "order" json, lease_s float8, due_in_s float8, status integer, body bytea,
-        sealed_body bytea, attempts json, events json, timeline json, merchant_id text, balance json)
+        order_id text, "order" json, lease_s float8, look_s float8, due_in_s float8, status integer,
+        body bytea, sealed_body bytea, attempts json, events json, timeline json, merchant_id text,
+        balance json)
     WHERE kind = 'opening'
 )"""
 
@@ -33,8 +34,9 @@ _STANDING = f"""
 LEFT JOIN LATERAL (
     SELECT i.fingerprint, i.order_id, i.status, i.body, i.sealed_body,
         {LEASE_END} AS lease_until
-    FROM idempotency i WHERE i.scope = asked.scope AND i.key IN (asked.key, asked.plain_key) LIMIT 1
-) standing ON opened.order_id IS NULL"""  # noqa: S608 - put together from constants
+    FROM idempotency i
+    WHERE opened.order_id IS NULL AND i.scope = asked.scope AND i.key IN (asked.key, asked.plain_key) LIMIT 1
+) standing ON true"""  # noqa: S608 - put together from constants
 
 _SUSPENDED = """
 suspended AS MATERIALIZED (
@@ -131,18 +133,29 @@ def _of_json(column: str) -> str:
 
 
 def _used_before(table: OrderTable) -> str:
-    """Return the condition of the order that has the plain reference of an opening."""
-    *fixed, last = table.reference
-    conditions = [f"""o.{column} = {_of_json(column)}""" for column in fixed]
-    return " AND ".join((*conditions, f"o.{last} = asked.plain_reference"))
+    """Return the SELECT of the order that has the plain reference of an opening.
+
+    A range, in the order of the unique index: of several indexes that begin with the same columns, a plan
+    that is made while the table is small may choose any for equal values, and would then read all orders of
+    the merchant for each opening.
+    """
+    *fixed, _ = table.reference
+    columns = ", ".join(f"o.{column}" for column in table.reference)
+    values = ", ".join((*map(_of_json, fixed), "asked.plain_reference"))
+    return f"""
+    SELECT o.id FROM {table.name} o WHERE ({columns}) >= ({values}) AND ({columns}) <= ({values})
+    ORDER BY {columns} LIMIT 1"""  # noqa: S608 - put together from constants
 
 
 def _open(table: OrderTable) -> str:
     checks, columns = _CHECKS[table.kind], ", ".join(table.columns)
     values = ", ".join(f"o.{column}" for column in table.columns)
     in_order = ", ".join(f"o.{column}" for column in table.reference)
+    # With the look at the time when the order will be due, its first commit need not move it.
+    look = (", look_at", ", now() + make_interval(secs => opened.look_s)") if table.looks else ("", "")
     # `used_before`: the key or the reference was used in a row that is not encrypted yet, where the unique
     # indexes, which hold the hashes, do not find it.
+    # An EXISTS in its place may be answered from a hash of all claims, in a plan made while there are few.
     # Claims are inserted in the order of their keys, so that concurrent openings do not deadlock. A refused
     # opening leaves no claim, so its key can be used again.
     return f"""
@@ -152,9 +165,9 @@ recovering AS MATERIALIZED (
 ),{checks.steps},
 used_before AS MATERIALIZED (
     SELECT asked.order_id, former.id AS owner FROM asked
-    LEFT JOIN LATERAL (SELECT o.id FROM {table.name} o WHERE {_used_before(table)}) former ON true
-    WHERE former.id IS NOT NULL OR EXISTS (
-        SELECT FROM idempotency i WHERE i.scope = asked.scope AND i.key = asked.plain_key
+    LEFT JOIN LATERAL ({_used_before(table)}) former ON true
+    WHERE former.id IS NOT NULL OR (
+        SELECT true FROM idempotency i WHERE i.scope = asked.scope AND i.key = asked.plain_key
     )
 ),
 claimed AS (
@@ -172,11 +185,11 @@ opened AS MATERIALIZED (
     SELECT asked.* FROM asked JOIN claimed USING (order_id)
 ),{checks.reserved}
 made AS (
-    INSERT INTO {table.name} ({columns}, recovery_epoch, lease_until, due_at, move_id)
+    INSERT INTO {table.name} ({columns}, recovery_epoch, lease_until, due_at, move_id{look[0]})
     SELECT {values}, (SELECT epoch FROM recovering),
         now() + make_interval(secs => opened.lease_s),
         now() + make_interval(secs => coalesce(opened.lease_s, opened.due_in_s)),
-        o.id
+        o.id{look[1]}
     FROM opened, json_populate_record(NULL::{table.name}, opened."order") o
     ORDER BY {in_order}
 ),
@@ -190,7 +203,8 @@ SELECT asked.order_id AS asked_id,
     standing.fingerprint, standing.order_id, standing.status, standing.body, standing.sealed_body,
     (SELECT owner FROM used_before WHERE used_before.order_id = asked.order_id) AS reference_owner,
     coalesce(greatest(0, extract(epoch FROM standing.lease_until - now())), 0)::float8 AS held_for_s,
-    (SELECT active FROM recovering) AS sends_held, {checks.returned}
+    (SELECT active FROM recovering) AS sends_held, EXISTS (SELECT FROM new_deliveries) AS delivers,
+    {checks.returned}
 FROM asked LEFT JOIN opened USING (order_id) {_STANDING}
 """  # noqa: S608 - put together from constants
 

@@ -5,6 +5,9 @@ commit was written before it returns.
 """
 
 import asyncio
+import contextlib
+import math
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -68,6 +71,7 @@ _SUSPENDED = "a_suspended_merchant_starts_nothing"
 _NOW = "SELECT clock_timestamp() AS now"
 _MAX_BATCH = 64
 _MAX_FLUSHES = 2
+_GAP_S = 0.003
 _REFUNDS = 4
 """How many refunds one process opens at once. They may wait for locks of debits and balances, and must leave
 connections for the other orders."""
@@ -81,12 +85,17 @@ class PostgresOrderStore:
 
     Concurrent commits of payments are sent in one statement, and so are those of payouts. Every method raises
     StoreUnavailableError when PostgreSQL cannot be reached, and InvariantBrokenError when a commit would
-    break a constraint of the schema.
+    break a constraint of the schema. `delivery_written` is called after a commit that wrote an event for an
+    endpoint.
     """
 
     database: Database
+    delivery_written: Callable[[], None] = lambda: None
+    _clock: Callable[[], float] = time.monotonic
     _openings: Mapping[OrderKind, _Submit] = field(init=False)
     _moves: Mapping[OrderKind, _Submit] = field(init=False)
+    _looked_at: float = field(default=-math.inf)
+    _hints: NaturalBatch[tuple[str, Failure | None], bool] = field(init=False)
     _refunds: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_REFUNDS))
 
     def __post_init__(self) -> None:
@@ -98,20 +107,21 @@ class PostgresOrderStore:
         self._moves = {
             kind: self._batch(commits.MOVE[kind], asked="move_id", answered="move_id") for kind in batched
         } | {OrderKind.REFUND: self._move_refund}
+        self._hints = NaturalBatch(self._hint_together, max_items=_MAX_BATCH, gap_s=_GAP_S)
 
     def _batch(self, statement: str, *, asked: str, answered: str) -> _Submit:
         async def flush(
             documents: Sequence[dict[str, Any]],
         ) -> Sequence[asyncpg.Record | BaseException | None]:
             try:
-                found = await self._once(statement, rows.as_argument(documents))
+                found = await self._written(statement, documents)
             except (InDoubtError, StoreUnavailableError) as error:
                 # Each caller retries or looks up its own row, so that no caller delays the next batch.
                 return [type(error)(str(error)) for _ in documents]
             answers = {row[answered]: row for row in found}
             return [answers.get(document[asked]) for document in documents]
 
-        batch = NaturalBatch(flush, max_items=_MAX_BATCH, max_in_flight=_MAX_FLUSHES)
+        batch = NaturalBatch(flush, max_items=_MAX_BATCH, max_in_flight=_MAX_FLUSHES, gap_s=_GAP_S)
         return batch.submit
 
     async def now(self) -> datetime:
@@ -174,14 +184,20 @@ class PostgresOrderStore:
         except TimeoutError as error:
             raise StoreUnavailableError("too many refunds wait for their debits and balances") from error
         try:
-            found = await self._once(opening.OPEN[OrderKind.REFUND], rows.as_argument([document]))
+            found = await self._written(opening.OPEN[OrderKind.REFUND], [document])
         finally:
             self._refunds.release()
         return found[0] if found else None
 
     async def _move_refund(self, document: dict[str, Any]) -> asyncpg.Record | None:
-        found = await self._once(commits.MOVE[OrderKind.REFUND], rows.as_argument([document]))
+        found = await self._written(commits.MOVE[OrderKind.REFUND], [document])
         return found[0] if found else None
+
+    async def _written(self, statement: str, documents: Sequence[dict[str, Any]]) -> list[asyncpg.Record]:
+        found = await self._once(statement, rows.as_argument(documents))
+        if found and found[0]["delivers"]:
+            self.delivery_written()
+        return found
 
     async def _move_noted(
         self, kind: OrderKind, note: AuditNote, document: dict[str, Any]
@@ -244,7 +260,16 @@ class PostgresOrderStore:
                 unreadable.append((*rows.named(row), row["was_hinted"], str(error)))
         if unreadable:
             await self._set_aside(unreadable)
+        if self._clock() - self._looked_at >= due.SOON_S / 2:
+            await self._look_later()
         return cases
+
+    async def _look_later(self) -> None:
+        """Move the payments that are not due yet out of the way of `take_due`."""
+        self._looked_at = self._clock()
+        # The orders are already leased, and this can wait.
+        with contextlib.suppress(StoreUnavailableError):
+            await self._repeat(due.LOOK_LATER)
 
     async def _set_aside(self, unreadable: Sequence[tuple[str, int, bool, str]]) -> None:
         """Release leased orders that cannot be read, and record their errors."""
@@ -264,7 +289,21 @@ class PostgresOrderStore:
 
     async def hint(self, token: str, failure: Failure | None = None) -> bool:
         """Make the order of the callback token due now, or when its lease is released."""
-        return bool(await self._repeat(due.HINT, token, _json_of(failure)))
+        return await self.database.repeat_with(self._hints.submit, (token, failure))
+
+    async def _hint_together(
+        self, asked: Sequence[tuple[str, Failure | None]]
+    ) -> Sequence[bool | BaseException]:
+        reported: dict[str, Failure | None] = {}
+        for token, failure in asked:
+            reported[token] = failure or reported.get(token)
+        hints = [{"kind": "hint", "token": token, "failure": reported[token]} for token in reported]
+        try:
+            found = await self._once(due.HINT, rows.as_argument(hints))
+        except (InDoubtError, StoreUnavailableError) as error:
+            return [type(error)(str(error)) for _ in asked]
+        known = {row["token"] for row in found}
+        return [token in known for token, _ in asked]
 
     async def hint_reference(self, rail: str, reference: str, failure: Failure | None = None) -> bool:
         """Make the order of the attempt with this reference at this rail due, like `hint`."""
@@ -272,7 +311,8 @@ class PostgresOrderStore:
             name = UUID(reference)
         except ValueError:
             return False
-        return bool(await self._repeat(due.HINT_REFERENCE, name, _json_of(failure), rail))
+        hint = {"kind": "hint", "reference": name, "rail": rail, "failure": failure}
+        return bool(await self._repeat(due.HINT_REFERENCE, rows.as_argument([hint])))
 
     async def otp_tries(self, payment_id: str) -> int:
         """Count the entries of the timeline that the commits of passwords wrote."""
@@ -431,10 +471,6 @@ def _refused_by(error: InvariantBrokenError) -> Suspended | None:
     if error.constraint != _COVERED:
         raise error
     return None
-
-
-def _json_of(failure: Failure | None) -> bytes | None:
-    return None if failure is None else rows.to_json(failure)
 
 
 def _unavailable_error(what: str) -> StoreUnavailableError:

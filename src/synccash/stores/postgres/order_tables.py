@@ -4,19 +4,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from synccash.payments.payment import OrderKind
+from synccash.payments.rail import Operation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderTable:
-    """One table. The opening writes `columns`, later commits write `changed`. All tables also have columns
-    for the lease, the due time, the recovery epoch and the last commit.
+    """One table, and the operation of its attempts. The opening writes `columns`, later commits write
+    `changed`. All tables also have columns for the lease, the due time, the recovery epoch and the last
+    commit.
 
     `reference`: the columns of the unique reference; openings insert their rows in its order. `expires`: the
     table has the column `expires_at`. `is_open`: the SQL condition of orders that have not ended. `joined`:
     the joins of the other rows that a case needs; `payment` and `debit` are expressions on them.
+
+    `waiting` and `in_review`: SQL conditions that find the orders with a due time, and those that an operator
+    decides on, by an index. `looks`: the table has the column `look_at`, and due_payments stands for an index
+    on it.
     """
 
     kind: OrderKind
+    operation: Operation
     name: str
     columns: Sequence[str]
     changed: Sequence[str]
@@ -26,11 +33,20 @@ class OrderTable:
     joined: str = ""
     payment: str = "NULL::json"
     debit: str = "NULL::json"
+    waiting: str = "due_at IS NOT NULL"
+    in_review: str = "status_detail IN ('under_review', 'risk_review')"
+    looks: bool = False
 
 
 PAYMENTS = OrderTable(
     kind=OrderKind.PAYMENT,
+    operation=Operation.COLLECT,
     name="payments",
+    # An array, because a plan that is made while the tables are small may join by reading all payments.
+    waiting="due_at IS NOT NULL AND id = ANY (ARRAY (SELECT payment_id FROM due_payments))",
+    in_review="status_detail IN ('under_review', 'risk_review')"
+    " AND id = ANY (ARRAY (SELECT payment_id FROM due_payments WHERE in_review))",
+    looks=True,
     is_open="status NOT IN ('succeeded', 'failed', 'canceled')",
     columns=(
         "id",
@@ -81,6 +97,7 @@ PAYMENTS = OrderTable(
 )
 PAYOUTS = OrderTable(
     kind=OrderKind.PAYOUT,
+    operation=Operation.PAYOUT,
     name="payouts",
     columns=(
         "id",
@@ -126,6 +143,7 @@ PAYOUTS = OrderTable(
 )
 REFUNDS = OrderTable(
     kind=OrderKind.REFUND,
+    operation=Operation.REFUND,
     name="refunds",
     columns=(
         "id",
@@ -153,6 +171,7 @@ REFUNDS = OrderTable(
     ),
     changed=("updated_at", "status", "status_detail", "rail", "last_error", "version", "fence"),
     reference=("payment_id", "identity"),
+    in_review="status_detail IN ('under_review')",
     expires=False,
     joined="JOIN payments p ON p.id = o.payment_id JOIN attempts d ON d.id = o.attempt_id",
     payment="row_to_json(p)",
@@ -174,7 +193,8 @@ row of `idempotency`."""
 
 def union(statement: str) -> str:
     """Return the UNION ALL of a statement over all tables. `{table}` in it is replaced by the table's name,
-    and `{is_open}` by its condition of open orders."""
+    `{is_open}` by its condition of open orders, and `{waiting}` by that of orders with a due time."""
     return " UNION ALL ".join(
-        statement.format(table=table.name, is_open=table.is_open) for table in ORDER_TABLES.values()
+        statement.format(table=table.name, is_open=table.is_open, waiting=table.waiting)
+        for table in ORDER_TABLES.values()
     )

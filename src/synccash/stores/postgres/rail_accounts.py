@@ -9,6 +9,7 @@ import asyncpg
 from synccash.payments.errors import StoreUnavailableError
 from synccash.payments.rail import Environment, RailAccount, RecordedAccount
 from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.order_tables import PAYMENTS, PAYOUTS, REFUNDS, OrderTable
 
 _REGISTER = "SELECT register_rail_account($1, $2, $3, $4)"
 _ALL = """
@@ -30,11 +31,12 @@ RETURNING confirmed_at
 """
 
 
-def _resumed(table: str, attempt: str) -> str:
+def _resumed(table: OrderTable, attempt: str) -> str:
     return f"""
-{table}_resumed AS (
-    UPDATE {table} o SET due_at = now()
-    WHERE o.status_detail = 'under_review' AND o.lease_until IS NULL AND o.due_at > now() AND EXISTS (
+{table.name}_resumed AS (
+    UPDATE {table.name} o SET due_at = now()
+    WHERE {table.in_review} AND o.status_detail = 'under_review'
+        AND o.lease_until IS NULL AND o.due_at > now() AND EXISTS (
         SELECT FROM attempts a WHERE {attempt} AND a.rail = $1 AND a.account = $2
     )
     RETURNING o.id
@@ -43,9 +45,9 @@ def _resumed(table: str, attempt: str) -> str:
 
 # Only few orders wait for an operator, so those of the account are all made due at once.
 _RESUME = f"""
-WITH {_resumed("payments", "a.order_id = o.id")},
-{_resumed("payouts", "a.order_id = o.id")},
-{_resumed("refunds", "a.id = o.attempt_id")}
+WITH {_resumed(PAYMENTS, "a.order_id = o.id")},
+{_resumed(PAYOUTS, "a.order_id = o.id")},
+{_resumed(REFUNDS, "a.id = o.attempt_id")}
 SELECT id FROM payments_resumed
 UNION ALL SELECT id FROM payouts_resumed
 UNION ALL SELECT id FROM refunds_resumed

@@ -29,11 +29,11 @@ SELECT r.epoch, r.active, (extract(epoch FROM r.entered_at) * 1000000)::bigint A
     (r.system_identifier, r.timeline) = (s.system_identifier, s.timeline) AS is_ours
 FROM recovery r, {_SERVER} s
 """  # noqa: S608 - put together from constants
-# Every open order has a due time and few ended ones do, so the scan of the partial indexes on due times
-# avoids a scan of all payments.
+# Every open order has a due time and few ended ones do, so the scan of due_payments and of the partial
+# indexes on due times avoids a scan of all orders.
 _STATE = f"""
 WITH waiting AS (
-    {union("SELECT recovery_epoch FROM {table} WHERE due_at IS NOT NULL AND {is_open}")}
+    {union("SELECT recovery_epoch FROM {table} WHERE {waiting} AND {is_open}")}
 )
 SELECT epoch, active, reason, entered_by, entered_at, released_by, released_at,
     (SELECT count(*) FROM waiting WHERE recovery_epoch < r.epoch) AS unsearched
@@ -63,7 +63,7 @@ def _made_due(table: OrderTable) -> str:
     return f"""
 {table.name}_due AS (
     UPDATE {table.name} o SET due_at = now() FROM released
-    WHERE o.due_at IS NOT NULL AND {table.is_open} AND o.lease_until IS NULL
+    WHERE {table.waiting} AND {table.is_open} AND o.lease_until IS NULL
 )"""  # noqa: S608 - put together from constants
 
 

@@ -274,6 +274,7 @@ def commit_columns(
     )
     return {
         "lease_s": lease.lease_s if isinstance(lease, KeepLease) else None,
+        "look_s": lease.look_s if isinstance(lease, KeepLease) else None,
         "due_in_s": lease.due_in_s if isinstance(lease, ReleaseLease) else None,
         "attempts": [attempt_row(attempt) for attempt in attempts],
         "events": [event_row(event, encryption) for event in events],

@@ -17,6 +17,7 @@ _DELETES = frozenset(
     {
         "balance_fees",
         "deliveries",
+        "due_payments",
         "idempotency",
         "installation_keys",
         "operator_addresses",

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from synccash.payments.payment import OrderKind
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.order_tables import ORDER_TABLES, OrderTable
 
@@ -17,14 +16,6 @@ REMEMBERED_DAYS = 90
 because the payer may have been paid back in another way."""
 
 
-_REASONS: Mapping[OrderKind, str] = {
-    OrderKind.PAYMENT: "'under_review', 'risk_review'",
-    OrderKind.REFUND: "'under_review'",
-    OrderKind.PAYOUT: "'under_review', 'risk_review'",
-}
-"""The status details in which an order of each kind waits for an operator."""
-
-
 def _held(table: OrderTable) -> str:
     return f"""
     SELECT '{table.kind}' AS kind, id, status_detail AS why, amount, currency, rail, merchant_id,
@@ -33,7 +24,7 @@ def _held(table: OrderTable) -> str:
             SELECT a.provider_code FROM attempts a WHERE a.order_id = {table.name}.id
             ORDER BY a.sequence DESC LIMIT 1
         ) AS code
-    FROM {table.name} WHERE status_detail IN ({_REASONS[table.kind]})"""  # noqa: S608 - put together from constants
+    FROM {table.name} WHERE {table.in_review}"""  # noqa: S608 - put together from constants
 
 
 def _unreadable(table: OrderTable) -> str:

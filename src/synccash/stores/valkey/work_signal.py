@@ -20,16 +20,24 @@ from synccash.stores.valkey.session import ValkeySession
 
 log = structlog.get_logger("synccash.work_signal")
 
-_CHANNEL = "synccash:doorbell"
+WORK = "synccash:doorbell"
+"""The channel of orders that are due."""
+DELIVERIES = "synccash:deliveries"
+"""The channel of events that are due at an endpoint."""
 # Signals within this gap are sent as one; more would not speed up the workers.
 _GAP_S = 0.005
 
 
 class ValkeyWorkSignal:
-    """Signals new work to all processes. Before `start` and after `close` it signals only its own process."""
+    """Signals new work to all processes. Before `start` and after `close` it signals only its own process.
+
+    A process that only signals, and waits for nothing, calls `start` with `listens=False`.
+    """
 
     __slots__ = (
         "_away",
+        "_channel",
+        "_is_started",
         "_local",
         "_publisher",
         "_session",
@@ -40,9 +48,15 @@ class ValkeyWorkSignal:
     )
 
     def __init__(
-        self, session: ValkeySession, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+        self,
+        session: ValkeySession,
+        *,
+        channel: str = WORK,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._session = session
+        self._channel = channel
+        self._is_started = False
         self._source = session.instance.encode()
         self._sleep = sleep
         self._local = LocalWorkSignal()
@@ -51,18 +65,22 @@ class ValkeyWorkSignal:
         self._subscription: ChannelSubscription | None = None
         self._publisher: SupervisedLoop | None = None
 
-    def start(self) -> None:
-        """Start listening in the background. Valkey may be unreachable."""
+    def start(self, *, listens: bool = True) -> None:
+        """Start publishing, and listening in the background. Valkey may be unreachable."""
+        self._is_started = True
+        if not listens:
+            return
         self._subscription = self._session.channels.subscribe(
-            _CHANNEL,
+            self._channel,
             self._receive,
-            name="doorbell_listener",
+            name=f"{self._channel.partition(':')[2]}_listener",
             connected=self._connected,
             lost=self._lost,
         )
 
     async def close(self) -> None:
         """Stop listening and publishing. Does not close the session."""
+        self._is_started = False
         subscription, self._subscription = self._subscription, None
         publisher, self._publisher = self._publisher, None
         if subscription is not None:
@@ -74,8 +92,9 @@ class ValkeyWorkSignal:
         """Wake the waiting tasks of this process at once, and those of the others soon. Never raises."""
         self._local.notify()
         self._unpublished = True
-        if self._subscription is not None and (self._publisher is None or self._publisher.task.done()):
-            self._publisher = self._session.supervisor.start("doorbell_publisher", self._publish)
+        if self._is_started and (self._publisher is None or self._publisher.task.done()):
+            name = f"{self._channel.partition(':')[2]}_publisher"
+            self._publisher = self._session.supervisor.start(name, self._publish)
 
     async def wait(self, timeout_s: float) -> None:
         """Return at the next signal, at the latest after `timeout_s` seconds."""
@@ -86,7 +105,7 @@ class ValkeyWorkSignal:
             self._unpublished = False
             # A lost signal delays work by one poll period.
             with contextlib.suppress(*UNREACHABLE):
-                await self._session.client.publish(_CHANNEL, self._source)
+                await self._session.client.publish(self._channel, self._source)
             await self._sleep(_GAP_S)
 
     def _receive(self, source: bytes) -> None:
