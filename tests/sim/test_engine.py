@@ -58,7 +58,7 @@ _KEPT_RARER: Mapping[str, tuple[int, ...]] = {
     "final": (500079,),
 }
 # The one seed in some hundreds of `wide` that sees the wrong debit given back.
-_TELLING = (947,)
+_TELLING = (1385,)
 _MIXED = 300
 _WIDE = 60
 _IMPATIENT = 60
