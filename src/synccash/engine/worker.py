@@ -22,7 +22,8 @@ class Worker:
     """Leases due orders in a loop and works on them. `stop` ends the loop after the current round.
 
     `taken` counts the orders that it leased; `taken_over` counts those of them whose former lease had ended
-    without a release, and `interrupted` those whose work stopped because PostgreSQL was unavailable.
+    without a release, and `interrupted` those whose work stopped because PostgreSQL was unavailable. `full_s`
+    is how long it could take no order because it had as many as it may work on.
     """
 
     order_store: OrderStore
@@ -34,6 +35,7 @@ class Worker:
     taken: int = 0
     taken_over: int = 0
     interrupted: int = 0
+    full_s: float = 0.0
     _stopped: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
@@ -57,7 +59,10 @@ class Worker:
 
     async def _round(self) -> bool:
         """Lease what is due and start to work on it. Returns True when more may be due now."""
-        if not await self.leases.below(self.settings.worker_concurrency, self.settings.poll_s):
+        began = self.clock.monotonic()
+        has_room = await self.leases.below(self.settings.worker_concurrency, self.settings.poll_s)
+        self.full_s += self.clock.monotonic() - began
+        if not has_room:
             return True
         free = self.settings.worker_concurrency - self.leases.busy
         cases = await self.order_store.take_due(limit=free, lease_s=self.settings.lease_s)

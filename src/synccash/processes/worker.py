@@ -55,6 +55,11 @@ class WorkerCollector:
                 "Orders left because PostgreSQL was unreachable",
                 self.worker.interrupted,
             ),
+            (
+                "worker_full_seconds",
+                "Time without room for another order, because of a slow rail, its pace or a slow PostgreSQL",
+                self.worker.full_s,
+            ),
             ("idempotency_swept", "Claims deleted because they were old", self.housekeeping.swept),
         ):
             yield CounterMetricFamily(name, text, value=count)
