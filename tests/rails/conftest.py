@@ -1,8 +1,20 @@
+import asyncio
+
 import aiohttp
 import pytest
+import uvloop
 
 from sandbox.momo import World
 from synccash.rails.transport import Transport
+
+ON_BOTH_LOOPS = {"test_http_connections.py", "test_transport.py"}
+
+
+def pytest_asyncio_loop_factories(config, item):
+    """Processes run on uvloop, and commands on the loop of asyncio; both run the transport."""
+    del config
+    factories = {"asyncio": asyncio.new_event_loop}
+    return factories | ({"uvloop": uvloop.new_event_loop} if item.path.name in ON_BOTH_LOOPS else {})
 
 
 @pytest.fixture

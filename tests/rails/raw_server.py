@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import Awaitable, Callable
 
 Speak = Callable[["Line"], Awaitable[None]]
@@ -61,11 +62,11 @@ class RawServer:
 
 
 @contextlib.asynccontextmanager
-async def raw_server(speak: Speak | None = None):
+async def raw_server(speak: Speak | None = None, tls: ssl.SSLContext | None = None):
     server = RawServer(speak)
-    server._server = await asyncio.start_server(server._serve, "127.0.0.1", 0)
+    server._server = await asyncio.start_server(server._serve, "127.0.0.1", 0, ssl=tls)
     port = server._server.sockets[0].getsockname()[1]
-    server.url = f"http://localhost:{port}"
+    server.url = f"http{'' if tls is None else 's'}://localhost:{port}"
     try:
         yield server
     finally:

@@ -6,54 +6,29 @@ network does: that comes back as a TransportFailure with its evidence.
 """
 
 import asyncio
+import re
 import time
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
-from types import SimpleNamespace
 from typing import Any, cast
+from urllib.parse import quote
 
-import aiohttp
 import msgspec
-from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, TraceConfig
 
-from synccash.rails.system_lookups import SystemLookups
+from synccash.rails.http_connection import BODY_LIMIT, HttpConnection, RawResponse
+from synccash.rails.http_pool import HttpPool, Origin
+from synccash.rails.transport_fault import ExchangeError, TransportFault
 from synccash.resilience.evidence import Evidence
 from synccash.settings.secret import Secret, revealed
 
-BODY_LIMIT = 1 << 20
-"""The maximum size of an answer, in bytes."""
+__all__ = ["BODY_LIMIT", "Exchange", "Transport", "TransportFailure", "TransportFault", "decode_object"]
 
-_CONNECTIONS_PER_HOST = 100
-# Shorter than the idle time-out of common gateways, so that a pooled connection is rarely one that they have
-# just closed. When it is one all the same, a POST on it counts as ambiguous.
-_KEEP_ALIVE_S = 15.0
-_EXACT = float("inf")  # aiohttp rounds time-outs above its threshold up to whole seconds
-_CHUNK = 64 * 1024
-_SAFE_METHODS = frozenset({"GET", "HEAD"})
-
-
-class TransportFault(StrEnum):
-    """Why there is no answer to read."""
-
-    TIMEOUT = "timeout"
-    """No answer, or not all of it, in time. The evidence says whether the request may have left."""
-    CONNECT_TIMEOUT = "connect_timeout"
-    """No connection in time, or no free one in the pool."""
-    UNREACHABLE = "unreachable"
-    """The name is unknown, or the connection is refused."""
-    TLS = "tls"
-    """The handshake or the certificate failed."""
-    BAD_URL = "bad_url"
-    CONNECTION_LOST = "connection_lost"
-    UNREADABLE = "unreadable"
-    """What came is not HTTP, or the body broke off."""
-    TOO_LARGE = "too_large"
-    """The answer is longer than BODY_LIMIT."""
-    REDIRECTED = "redirected"
-    """A 3xx answer. It is not followed, and the rail may have executed the request."""
-    CLOSED = "closed"
-    """The transport was closed before."""
+_READING_METHODS = frozenset({"GET"})
+_URL = re.compile(r"(https?://[^/?#]+)(/?[^#]*)(?:#.*)?", re.IGNORECASE | re.DOTALL)
+_PLAIN = re.compile(r"[!-~]+")
+_FIRST_LINES = "User-Agent: synccash\r\nAccept: application/json\r\nAccept-Encoding: gzip, deflate"
+_CODINGS = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 
 
 def decode_object(body: bytes) -> dict[str, Any] | None:
@@ -88,33 +63,13 @@ class TransportFailure:
     latency_s: float
 
 
-@dataclass(slots=True)
-class _RequestProgress:
-    """Tracks how far one request got: its connection and its tries."""
-
-    method: str
-    connected: bool = False
-    tries: int = 0
-
-    async def once(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-        """Let the library try a POST once.
-
-        aiohttp 3.14 repeats only idempotent methods, and only on a pooled connection that was closed; for
-        money this must hold whatever it learns to repeat later.
-        """
-        self.tries += 1
-        if self.tries > 1 and self.method not in _SAFE_METHODS:
-            raise aiohttp.ClientConnectionError("a request that may move money is not repeated")
-        return await handler(request)
-
-
 class Transport:
     """Sends requests over one pool of connections for all rails of a process. Belongs to the event loop of
     its first use."""
 
     def __init__(self) -> None:
-        self._session: aiohttp.ClientSession | None = None
-        self._lookups = SystemLookups()
+        self._pool = HttpPool()
+        self._origins: dict[str, Origin] = {}
         self._closed = False
 
     async def request(
@@ -131,38 +86,27 @@ class Transport:
         """Send one request and read the whole answer within `timeout_s` (seconds, from now to the last byte).
 
         `json` is encoded and labelled as JSON; `data` goes out as it is, with the caller's Content-Type.
-        A header that holds a credential is given as a Secret, which only the HTTP library gets to see.
+        A header that holds a credential is given as a Secret, which is revealed for the connection only.
         """
-        progress = _RequestProgress(method)
         began = time.monotonic()
         if self._closed or timeout_s <= 0:
             fault = TransportFault.CLOSED if self._closed else TransportFault.TIMEOUT
             return TransportFailure(evidence=Evidence.NOT_SENT, fault=fault, latency_s=0.0)
-        if method not in _SAFE_METHODS:
-            await _detect_closed_connections()
-        body = data if json is None else msgspec.json.encode(json)
-        labelled = headers if json is None else {**headers, "Content-Type": "application/json"}
-        limits = aiohttp.ClientTimeout(
-            total=timeout_s, connect=min(connect_timeout_s, timeout_s), ceil_threshold=_EXACT
-        )
+        sending = _Sending(method, began + timeout_s, connect_timeout_s)
         try:
-            async with self._open().request(
-                method,
-                url,
-                headers={name: revealed(value) for name, value in labelled.items()},
-                data=body,
-                timeout=limits,
-                allow_redirects=False,
-                middlewares=(progress.once,),
-                trace_request_ctx=progress,
-            ) as response:
-                if 300 <= response.status < 400:
-                    return _failed(progress, TransportFault.REDIRECTED, began)
-                content = await _read(response)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            return _failed(progress, _fault(error), began)
-        if content is None:
-            return _failed(progress, TransportFault.TOO_LARGE, began)
+            origin, target = self._address(url)
+            body = data if json is None else msgspec.json.encode(json)
+            labelled = headers if json is None else {**headers, "Content-Type": "application/json"}
+            request = _written(method, origin, target, labelled, body)
+            response = await sending.run(self._pool, origin, request)
+            if 300 <= response.status < 400:
+                raise ExchangeError(TransportFault.REDIRECTED)
+            content = _decoded(response)
+        except ExchangeError as error:
+            # An error that follows the first byte says nothing about what the rail has done.
+            evidence = Evidence.AMBIGUOUS if sending.may_have_left else Evidence.NOT_SENT
+            took_s = time.monotonic() - began
+            return TransportFailure(evidence=evidence, fault=error.fault, latency_s=took_s)
         return Exchange(
             status=response.status,
             headers=response.headers,
@@ -173,101 +117,106 @@ class Transport:
     async def aclose(self) -> None:
         """Close every connection. Later requests return NOT_SENT."""
         self._closed = True
-        if self._session is not None:
-            await self._lookups.close()
-            await self._session.close()
-            # Closed sockets leave the loop with its next turn.
-            await asyncio.sleep(0)
+        await self._pool.aclose()
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            # A limit for each host, none over all: a rail that hangs must not use up what the others need.
-            # The resolver is explicit: as soon as aiodns is installed, aiohttp takes c-ares, which asks no
-            # other source than `hosts` and DNS.
-            connector = aiohttp.TCPConnector(
-                limit=0,
-                limit_per_host=_CONNECTIONS_PER_HOST,
-                keepalive_timeout=_KEEP_ALIVE_S,
-                resolver=self._lookups,
-            )
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": "synccash", "Accept": "application/json"},
-                skip_auto_headers=("Content-Type",),
-                trust_env=False,
-                trace_configs=[_connection_trace()],
-            )
-        return self._session
+    def _address(self, url: str) -> tuple[Origin, str]:
+        """Return where a URL leads, and the target of the request. Raises ExchangeError for no URL."""
+        match = _URL.fullmatch(url)
+        if match is None:
+            raise ExchangeError(TransportFault.BAD_URL)
+        origin = self._origins.get(match[1])
+        if origin is None:
+            try:
+                origin = self._origins[match[1]] = Origin.of(match[1])
+            except ValueError as error:
+                raise ExchangeError(TransportFault.BAD_URL) from error
+        target = match[2] if match[2].startswith("/") else f"/{match[2]}"
+        return origin, target if _PLAIN.fullmatch(target) else quote(target, safe="/?%&=:+,;@!$'()*~[]")
 
 
-async def _detect_closed_connections() -> None:
-    """Yield to the event loop twice, so that it notices pooled connections that the rail has closed.
+@dataclass(slots=True)
+class _Sending:
+    """One request on its way. `may_have_left`: it was given to a connection."""
 
-    A send on a closed connection would be ambiguous, and a fresh connection avoids that.
-    """
-    for _ in range(2):
-        await asyncio.sleep(0)
+    method: str
+    ends_at: float
+    connect_timeout_s: float
+    may_have_left: bool = False
 
+    async def run(self, pool: HttpPool, origin: Origin, request: bytes) -> RawResponse:
+        """Send the request once. Raises ExchangeError.
 
-def _connection_trace() -> TraceConfig:
-    """Record when a connection exists: from then on bytes of the request may leave."""
+        A request that only reads is sent again when its pooled connection was closed before any answer.
+        """
+        connection = await self._pooled(pool, origin)
+        if connection is not None:
+            try:
+                return await self._exchange(pool, origin, connection, request)
+            except ExchangeError as error:
+                lost = error.fault is TransportFault.CONNECTION_LOST and not connection.has_received
+                if not lost or self.method not in _READING_METHODS:
+                    raise
+        return await self._exchange(pool, origin, await self._connected(pool, origin), request)
 
-    async def connected(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
-        context.trace_request_ctx.connected = True
+    async def _pooled(self, pool: HttpPool, origin: Origin) -> HttpConnection | None:
+        if self.method not in _READING_METHODS:
+            # Two turns of the event loop notice pooled connections that the rail has closed. A send on such
+            # a connection would be ambiguous, and a fresh connection avoids that.
+            for _ in range(2):
+                await asyncio.sleep(0)
+        return pool.take_idle(origin)
 
-    config = TraceConfig()
-    config.on_connection_create_end.append(connected)
-    config.on_connection_reuseconn.append(connected)
-    config.on_request_headers_sent.append(connected)
-    return config
+    async def _connected(self, pool: HttpPool, origin: Origin) -> HttpConnection:
+        left_s = self.ends_at - time.monotonic()
+        try:
+            async with asyncio.timeout(min(left_s, self.connect_timeout_s)):
+                return await pool.connect(origin)
+        except TimeoutError as error:
+            is_last = left_s <= self.connect_timeout_s
+            fault = TransportFault.TIMEOUT if is_last else TransportFault.CONNECT_TIMEOUT
+            raise ExchangeError(fault) from error
 
-
-async def _read(response: ClientResponse) -> bytes | None:
-    """Return the body, or None where it is longer than the limit."""
-    content = bytearray()
-    async for chunk in response.content.iter_chunked(_CHUNK):
-        content += chunk
-        if len(content) > BODY_LIMIT:
-            response.close()
-            return None
-    return bytes(content)
-
-
-_BEFORE_SENDING = frozenset(
-    {
-        TransportFault.TIMEOUT,
-        TransportFault.CONNECT_TIMEOUT,
-        TransportFault.UNREACHABLE,
-        TransportFault.TLS,
-        TransportFault.BAD_URL,
-    }
-)
-
-
-def _failed(progress: _RequestProgress, fault: TransportFault, began: float) -> TransportFailure:
-    # NOT_SENT needs both: an error of a kind that precedes sending, and that there never was a connection.
-    unsent = fault in _BEFORE_SENDING and not progress.connected
-    return TransportFailure(
-        evidence=Evidence.NOT_SENT if unsent else Evidence.AMBIGUOUS,
-        fault=fault,
-        latency_s=time.monotonic() - began,
-    )
+    async def _exchange(
+        self, pool: HttpPool, origin: Origin, connection: HttpConnection, request: bytes
+    ) -> RawResponse:
+        self.may_have_left = True
+        try:
+            return await connection.exchange(request, self.ends_at - time.monotonic())
+        finally:
+            pool.give_back(origin, connection)
 
 
-_FAULTS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], TransportFault], ...] = (
-    (aiohttp.ConnectionTimeoutError, TransportFault.CONNECT_TIMEOUT),
-    ((aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError), TransportFault.TLS),
-    (aiohttp.ClientConnectorError, TransportFault.UNREACHABLE),
-    ((aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError), TransportFault.BAD_URL),
-    (TimeoutError, TransportFault.TIMEOUT),
-    ((aiohttp.ClientPayloadError, aiohttp.ClientResponseError), TransportFault.UNREADABLE),
-)
+def _written(
+    method: str, origin: Origin, target: str, headers: Mapping[str, str | Secret], body: bytes | None
+) -> bytes:
+    """Return a request as bytes. Raises ValueError for a header that would end its line."""
+    lines = [f"{method} {target} HTTP/1.1\r\nHost: {origin.host_header}\r\n{_FIRST_LINES}"]
+    if origin.authorization is not None and "Authorization" not in headers:
+        lines.append(f"Authorization: {origin.authorization}")
+    for name, value in headers.items():
+        text = revealed(value)
+        if "\r" in text or "\n" in text or "\0" in text:
+            raise ValueError(f"the value of the header {name} has a line break")
+        lines.append(f"{name}: {text}")
+    if body is not None or method not in _READING_METHODS:
+        lines.append(f"Content-Length: {len(body or b'')}")
+    return "\r\n".join([*lines, "", ""]).encode() + (body or b"")
 
 
-def _fault(error: BaseException) -> TransportFault:
-    """Classify an error by the first row that matches: aiohttp's classes overlap."""
-    for kinds, fault in _FAULTS:
-        if isinstance(error, kinds):
-            return fault
-    return TransportFault.CONNECTION_LOST
+def _decoded(response: RawResponse) -> bytes:
+    """Return the body without its content coding. Raises ExchangeError."""
+    coding = response.headers.get("content-encoding", "identity").strip().lower()
+    if coding in ("identity", "") or not response.body:
+        return bytes(response.body)
+    if coding not in _CODINGS:
+        raise ExchangeError(TransportFault.UNREADABLE)
+    try:
+        decoder = zlib.decompressobj(_CODINGS[coding])
+        content = decoder.decompress(response.body, BODY_LIMIT + 1)
+    except zlib.error as error:
+        raise ExchangeError(TransportFault.UNREADABLE) from error
+    if len(content) > BODY_LIMIT:
+        raise ExchangeError(TransportFault.TOO_LARGE)
+    if not decoder.eof:
+        raise ExchangeError(TransportFault.UNREADABLE)
+    return content
