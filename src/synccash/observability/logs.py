@@ -1,5 +1,6 @@
 """Writes logs as JSON lines, and masks mobile numbers and secrets that were logged by mistake."""
 
+import json
 import logging
 import sys
 from collections.abc import Mapping, MutableMapping
@@ -11,8 +12,17 @@ from synccash.payments.masking import masked_value
 
 
 def mask(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
-    """Mask all values of a log event. This must be the last processor before the line is rendered."""
+    """Mask all values of a log event. This must be the last processor before `render`."""
     return {key: masked_value(value) for key, value in event.items()}
+
+
+_encode = json.JSONEncoder().encode
+"""Encodes what `mask` returns, which has only types of JSON; `json.dumps` builds an encoder for each call."""
+
+
+def render(_logger: Any, _method: str, event: Mapping[str, Any]) -> str:
+    """Return a masked event as one line. This must be the last processor."""
+    return _encode(event)
 
 
 def add_toolkit_fields(
@@ -31,7 +41,7 @@ def configure_logging(level: str) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    finish: list[Any] = [structlog.processors.format_exc_info, mask, structlog.processors.JSONRenderer()]
+    finish: list[Any] = [structlog.processors.format_exc_info, mask, render]
     structlog.configure(
         processors=[*shared, *finish],
         wrapper_class=structlog.make_filtering_bound_logger(number),
