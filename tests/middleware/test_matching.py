@@ -12,6 +12,7 @@ MATCHER = Matcher(
         Endpoint("GET", "/api/v1/payments/{id}", name="payment_status"),
         Endpoint("POST", "/api/v1/payments/{id}/refunds", name="refund_request"),
         Endpoint("GET", "/", name="root"),
+        Endpoint("PUT", "/api/v1/callbacks/{rail}/{token}", name="callback"),
     ]
 )
 
@@ -35,8 +36,22 @@ def test_a_spelling_makes_no_other_endpoint(path):
 
 
 @pytest.mark.parametrize(
+    "path",
+    ["/api/v1/callbacks/rail/token", "/API/v1/callbacks//rail/./token/", "/api/v1/callbacks/rail/%74oken"],
+)
+def test_two_named_parts_at_the_end_are_found(path):
+    found = MATCHER.match("PUT", path)
+    assert found is not None
+    assert (found.endpoint.name, found.parts) == ("callback", {"rail": "rail", "token": "token"})
+
+
+@pytest.mark.parametrize(
     ("method", "path"),
     [
+        ("PUT", "/api/v1/callbacks/rail"),
+        ("PUT", "/api/v1/callbacks/rail/"),
+        ("PUT", "/api/v1/callbacks/./rail"),
+        ("PUT", "/api/v1/callbacks/rail/token/x"),
         ("PUT", "/api/v1/payments"),
         ("POST", "/api/v1/payments/x"),
         ("POST", "/api/v1/paymentsx"),

@@ -117,13 +117,14 @@ class Matcher:
             return match
         if "%" not in path:
             begin, _, last = path.rpartition("/")
-            known = common.last.get(begin)
-            if known is None:
-                begin, _, named = begin.rpartition("/")
-                known = common.before_last.get((begin, last))
-                last = named
-            if known is not None and last and last != ".":
+            outer, _, before = begin.rpartition("/")
+            is_last, is_before = last and last != ".", before and before != "."
+            if is_last and (known := common.last.get(begin)) is not None:
                 return Match(known[0], {known[1]: last})
+            if is_before and (known := common.before_last.get((outer, last))) is not None:
+                return Match(known[0], {known[1]: before})
+            if is_last and is_before and (pair := common.last_two.get(outer)) is not None:
+                return Match(pair[0], {pair[1]: before, pair[2]: last})
         if path.endswith("\n"):
             # Starlette's patterns end with `$`, which also matches before a line feed.
             return self._compare_segments(method, path[:-1]) or self._compare_segments(method, path)
@@ -140,8 +141,9 @@ class Matcher:
 
 @dataclass(frozen=True, slots=True)
 class _CommonPaths:
-    """The paths of one method in the spelling that clients use, so that one or two lookups find them: without
-    named parts, or with one at the end or before the end, keyed by the parts around it.
+    """The paths of one method in the spelling that clients use, so that one to three lookups find them:
+    without named parts, with one at the end or before the end, or with two at the end, keyed by the parts
+    around them.
 
     A lookup takes 0.1 to 0.9 µs and comparing the segments 2 to 6 µs; a GET in the middleware takes 16 µs.
     """
@@ -150,6 +152,9 @@ class _CommonPaths:
     last: dict[str, tuple[Endpoint, str]] = field(default_factory=dict[str, tuple[Endpoint, str]])
     before_last: dict[tuple[str, str], tuple[Endpoint, str]] = field(
         default_factory=dict[tuple[str, str], tuple[Endpoint, str]]
+    )
+    last_two: dict[str, tuple[Endpoint, str, str]] = field(
+        default_factory=dict[str, tuple[Endpoint, str, str]]
     )
 
 
@@ -164,6 +169,8 @@ def _index(common: _CommonPaths, parts: tuple[str, ...], endpoint: Endpoint) -> 
         common.last[begin] = target
     elif named == [len(parts) - 2]:
         common.before_last[begin, parts[-1]] = target
+    elif named == [len(parts) - 2, len(parts) - 1]:
+        common.last_two[begin] = (*target, parts[-1][1:-1])
 
 
 def _is_named(part: str) -> bool:
