@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime
 
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = tuple(first + second for first in _CROCKFORD for second in _CROCKFORD)
 
 
 class SystemClock:
@@ -31,7 +32,7 @@ class SystemIdentities:
     def new(self, prefix: str) -> str:
         """Return `prefix_` and a ULID: 48 bits of milliseconds, 80 random bits, so ids sort by time."""
         number = (time.time_ns() // 1_000_000 << 80) | int.from_bytes(os.urandom(10))
-        return f"{prefix}_" + "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+        return f"{prefix}_" + "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
 
     def token(self) -> str:
         """Return 256 random bits for a URL path."""
