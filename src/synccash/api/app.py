@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import structlog
 from litestar import Litestar, Request, Response
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
@@ -14,15 +13,16 @@ from prometheus_client.registry import Collector
 
 from synccash.api.body import ApiRequest, scope_of, take_body
 from synccash.api.calls import check_scope, operator_of, tenant_of
+from synccash.api.direct_routes import DirectRoutes, payment_routes
 from synccash.api.http_counts import HttpCounts
 from synccash.api.methods import AllowedMethods
 from synccash.api.metrics import HttpCollector, Metrics, metrics
 from synccash.api.openapi.docs import AUTHORIZATION, INTRODUCTION, NoFrameworkDocs, openapi_json
 from synccash.api.openapi.reference_page import docs_page, docs_script
 from synccash.api.ports import Balances, Endpoints, Health, Keys, NoWalletLimits, Reading, WalletLimits
-from synccash.api.problem import ProblemError, no_route, of_engine, refuse, rendered
+from synccash.api.problem import no_route, refusal_of, refuse, rendered
 from synccash.api.queries import check_query, invalid_values
-from synccash.api.request_context import INTERNAL_ERROR, InFlight, RequestContext
+from synccash.api.request_context import InFlight, RequestContext
 from synccash.api.route_scopes import check_routes, scopes_by_path
 from synccash.api.v1.administration import ADMINISTRATION
 from synccash.api.v1.approvals import APPROVALS
@@ -45,10 +45,9 @@ from synccash.middleware.matching import Endpoint, Matcher
 from synccash.middleware.refusal import App, Refusal, Scope
 from synccash.middleware.whole_body import WholeBody
 from synccash.payments.access import CallerKind, Principal
-from synccash.payments.errors import PaymentError, StoreUnavailableError
+from synccash.payments.errors import StoreUnavailableError
 from synccash.resilience.client_address import Address
 
-log = structlog.get_logger("synccash.api")
 _RESOURCES = (
     PAYMENTS,
     REFUNDS,
@@ -115,6 +114,7 @@ def create_app(
     for method, path in served:
         counts.register(method, path)
     handlers = AllowedMethods.of(routes).answering_options(routes)  # pyright: ignore[reportArgumentType]
+    handlers = DirectRoutes(handlers, payment_routes(engine, reading))
     authenticated = Authentication(
         app=WholeBody(app=_wrapped(handlers, layers), refuse=refuse, timeout_s=body_timeout_s),
         keys=KnownKeys(keys),
@@ -166,10 +166,8 @@ def _routes(parts: dict[str, Any]) -> Litestar:
         request_class=ApiRequest,
         request_max_body_size=None,
         exception_handlers={
-            ProblemError: _on_problem,
-            PaymentError: _on_refused,
             HTTPException: _on_http,
-            Exception: _on_failure,
+            Exception: _on_error,
         },
         openapi_config=OpenAPIConfig(
             title="SyncCash Orchestrator",
@@ -263,12 +261,8 @@ def _answer(request: Request[Any, Any, Any], refusal: Refusal) -> Response[bytes
     return Response(body, status_code=refusal.status, media_type=media_type, headers=headers)
 
 
-def _on_problem(request: Request[Any, Any, Any], error: ProblemError) -> Response[bytes]:
-    return _answer(request, error.refusal)
-
-
-def _on_refused(request: Request[Any, Any, Any], error: PaymentError) -> Response[bytes]:
-    return _answer(request, of_engine(error))
+def _on_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    return _answer(request, refusal_of(error))
 
 
 def _on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
@@ -290,10 +284,4 @@ def _on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[
         extra: Any = error.extra if isinstance(error.extra, list) else []
         errors = [(str(item.get("key", "")), str(item.get("message", ""))) for item in extra]
         return _answer(request, invalid_values(request, errors).refusal)
-    return _on_failure(request, error)
-
-
-def _on_failure(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Log an unexpected error with its traceback and answer 500. The log line holds no request data."""
-    log.error("request_failed", error=type(error).__name__, exc_info=error)
-    return _answer(request, INTERNAL_ERROR)
+    return _on_error(request, error)

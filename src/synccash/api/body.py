@@ -1,8 +1,8 @@
 """Reads request bodies strictly, and reports their invalid fields together."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from litestar import Request
@@ -32,41 +32,50 @@ class ApiRequest(Request[Any, Any, Any]):
         return scope_of(self)[_VALUE]
 
 
-def scope_of(request: Request[Any, Any, Any]) -> dict[str, Any]:
+class HasScope(Protocol):
+    """A request of the framework, or of a direct route."""
+
+    @property
+    def scope(self) -> Any:
+        """The ASGI scope."""
+        ...
+
+
+def scope_of(request: HasScope) -> dict[str, Any]:
     """Return the request's ASGI scope, with the entries that the middleware and the API added."""
-    return cast("dict[str, Any]", request.scope)
+    return request.scope
 
 
 async def take_body(request: Request[Any, Any, Any]) -> None:
     """Decode the body for a handler that declares one. Raises ProblemError 400, 404, 415 or 422."""
-    for part in request.path_params.values():
+    check_parts(request.path_params.values())
+    field = request.route_handler.parsed_data_field
+    if field is not None:
+        scope_of(request)[_VALUE] = required_body(request, field.annotation)
+
+
+def check_parts(parts: Iterable[str]) -> None:
+    """Check the named parts of a path. Raises ProblemError 404."""
+    for part in parts:
         if not part.isprintable() or len(part) > _MAX_PART_LENGTH:
             raise ProblemError(
                 not_found("A part of the path is too long or not printable, so nothing matches it.")
             )
-    field = request.route_handler.parsed_data_field
-    if field is None:
-        return
-    _check_media_type(request)
-    raw: bytes = scope_of(request)[BODY]
-    _require_object(request, raw)
-    scope_of(request)[_VALUE] = decode(raw, field.annotation)
 
 
-async def optional_body(request: Request[Any, Any, Any], kind: type[_Body]) -> _Body | None:
-    """Decode an optional body; None when it is empty. Raises ProblemError 400, 415 or 422."""
-    raw: bytes = scope_of(request)[BODY]
-    if not raw:
-        return None
-    _check_media_type(request)
-    _require_object(request, raw)
+def required_body(request: HasScope, kind: type[_Body]) -> _Body:
+    """Decode a body. Raises ProblemError 400, 415 or 422."""
+    scope = scope_of(request)
+    raw: bytes = scope[BODY]
+    _check_media_type(scope)
+    if not isinstance(_read(scope, raw), dict):
+        raise invalid(("", "expected a JSON object"))
     return decode(raw, kind)
 
 
-def _require_object(request: Request[Any, Any, Any], raw: bytes) -> None:
-    """Check that the body is one JSON object with no member twice. Raises ProblemError 400 or 422."""
-    if not isinstance(_read(scope_of(request), raw), dict):
-        raise invalid(("", "expected a JSON object"))
+async def optional_body(request: HasScope, kind: type[_Body]) -> _Body | None:
+    """Decode an optional body; None when it is empty. Raises ProblemError 400, 415 or 422."""
+    return required_body(request, kind) if scope_of(request)[BODY] else None
 
 
 def _read(scope: dict[str, Any], raw: bytes) -> Any:
@@ -83,8 +92,8 @@ def _read(scope: dict[str, Any], raw: bytes) -> Any:
         raise invalid((printable(error.name), str(error))) from error
 
 
-def _check_media_type(request: Request[Any, Any, Any]) -> None:
-    coding = request.headers.get("content-encoding", "identity").strip().lower()
+def _check_media_type(scope: Mapping[str, Any]) -> None:
+    coding = _header(scope, b"content-encoding", "identity").strip().lower()
     if coding != "identity":
         raise ProblemError(
             Refusal(
@@ -94,7 +103,7 @@ def _check_media_type(request: Request[Any, Any, Any]) -> None:
                 headers={"Accept-Encoding": "identity"},
             )
         )
-    kind, _, rest = request.headers.get("content-type", "").partition(";")
+    kind, _, rest = _header(scope, b"content-type", "").partition(";")
     charset = rest.strip().lower().replace('"', "")
     if kind.strip().lower() == "application/json" and charset in ("", "charset=utf-8"):
         return
@@ -105,6 +114,14 @@ def _check_media_type(request: Request[Any, Any, Any]) -> None:
             detail="The Content-Type is not supported. Send Content-Type: application/json.",
         )
     )
+
+
+def _header(scope: Mapping[str, Any], name: bytes, default: str) -> str:
+    """Return the first header with this name, which is given in lower case."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return value.decode("latin-1")
+    return default
 
 
 def decode(raw: bytes, kind: type[Any]) -> Any:

@@ -11,7 +11,7 @@ from litestar import Request, Response
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter, PathParameter, QueryParameter
 
-from synccash.api.body import scope_of
+from synccash.api.body import HasScope, scope_of
 from synccash.api.problem import MEDIA_TYPE, ProblemError, invalid, malformed, no_route
 from synccash.api.request_context import REQUEST_ID
 from synccash.api.roles import OPERATORS_ONLY, needed_role
@@ -39,10 +39,11 @@ Id = Annotated[str, PathParameter()]
 Limit = Annotated[int, QueryParameter(ge=1, le=100, description="Maximum number of entries")]
 OPTIONAL_BODY = "optional_body"
 """The handler option that names the schema of a body that may be absent."""
-_encode = msgspec.json.Encoder().encode
+encode_json = msgspec.json.Encoder().encode
+"""Return a document as JSON."""
 
 
-def principal_of(request: AnyRequest) -> Principal:
+def principal_of(request: HasScope) -> Principal:
     """Return the caller of the request. Raises ProblemError 401 when authentication found none."""
     principal = scope_of(request).get(PRINCIPAL)
     if principal is None:
@@ -50,7 +51,7 @@ def principal_of(request: AnyRequest) -> Principal:
     return principal
 
 
-def check_scope(request: AnyRequest) -> None:
+def check_scope(request: HasScope) -> None:
     """Check that the caller has the scope of the route. Raises ProblemError 401 or 403."""
     scope = scope_of(request)
     route = scope["method"], scope["path_template"]
@@ -62,6 +63,11 @@ def check_scope(request: AnyRequest) -> None:
 
 
 async def tenant_of(request: AnyRequest) -> Tenant:
+    """Return `merchant_of` as a dependency of the framework."""
+    return merchant_of(request)
+
+
+def merchant_of(request: HasScope) -> Tenant:
     """Return the merchant and mode of the API key. Raises ProblemError 403 for an operator's key."""
     tenant = principal_of(request).tenant
     if tenant is None:
@@ -108,12 +114,12 @@ def _forbidden(detail: str) -> ProblemError:
     return ProblemError(Refusal(status=403, code="forbidden", detail=detail))
 
 
-def origin_of(request: AnyRequest) -> Origin:
+def origin_of(request: HasScope) -> Origin:
     """Return what makes an order: the caller and the request. Raises ProblemError 401."""
     return Origin(principal_of(request).actor_id, scope_of(request).get(REQUEST_ID))
 
 
-def claim_of(request: AnyRequest) -> Claim:
+def claim_of(request: HasScope) -> Claim:
     """Return the claim of a request, as the middleware has identified it. Raises ProblemError 400, 404."""
     scope = scope_of(request)
     identity: RequestIdentity | IdempotencyKeyError | None = scope.get(IDENTITY)
@@ -140,7 +146,7 @@ def encoded_json(body: bytes, status: int = 200, headers: Mapping[str, str] | No
 
 def json(document: Any, status: int = 200) -> Json:
     """Return a response with this document as JSON."""
-    return encoded_json(_encode(document), status)
+    return encoded_json(encode_json(document), status)
 
 
 def page(rows: list[Any], limit: int, cursor: Any) -> dict[str, Any]:

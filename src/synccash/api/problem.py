@@ -6,8 +6,9 @@ from http import HTTPStatus
 from types import MappingProxyType
 
 import msgspec
+import structlog
 
-from synccash.api.request_context import REQUEST_ID
+from synccash.api.request_context import INTERNAL_ERROR, REQUEST_ID
 from synccash.middleware.authentication import UNAVAILABLE
 from synccash.middleware.refusal import REFUSAL_CODE, Refusal, Scope, Send
 from synccash.payments.approval import AlreadyWaitingError, OperatorNeededError, SecondOperatorError
@@ -30,6 +31,7 @@ from synccash.payments.errors import (
 from synccash.payments.operator import SignInRefusedError, SignInThrottledError
 from synccash.payments.webhook import MAX_ENDPOINTS
 
+log = structlog.get_logger("synccash.api")
 MEDIA_TYPE = "application/problem+json"
 _encode = msgspec.json.Encoder().encode
 
@@ -136,6 +138,17 @@ _FIXED: Mapping[type, Refusal] = MappingProxyType(
     }
 )
 """The problems of errors that say the same each time."""
+
+
+def refusal_of(error: Exception) -> Refusal:
+    """Return the problem that answers an error of a handler. Logs an unexpected one with its traceback; the
+    log line holds no request data."""
+    if isinstance(error, ProblemError):
+        return error.refusal
+    if isinstance(error, PaymentError):
+        return of_engine(error)
+    log.error("request_failed", error=type(error).__name__, exc_info=error)
+    return INTERNAL_ERROR
 
 
 def of_engine(error: PaymentError) -> Refusal:

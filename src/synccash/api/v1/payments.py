@@ -6,6 +6,7 @@ from litestar import Router, get, post
 from litestar.di import NamedDependency as Given
 from litestar.params import JSONBody, QueryParameter
 
+from synccash.api.body import HasScope
 from synccash.api.calls import (
     AnyRequest,
     Id,
@@ -14,6 +15,7 @@ from synccash.api.calls import (
     Limit,
     answers,
     claim_of,
+    encode_json,
     encoded_json,
     json,
     origin_of,
@@ -50,7 +52,7 @@ from synccash.payments.errors import ObjectNotFoundError
 from synccash.payments.merchant_view import merchant_entry_document
 from synccash.payments.payer import Msisdn, Payer
 from synccash.payments.payment import Payment, PaymentStatus
-from synccash.payments.request import PaymentRequest, RefundRequest, Tenant
+from synccash.payments.request import PaymentRequest, RefundRequest, Reply, Tenant
 
 _OPENED = {201: PaymentShown, 202: PaymentShown}
 _MONEY_ERRORS = (400, 409, 415, 422)
@@ -66,6 +68,11 @@ async def create_payment(
 ) -> Json:
     """Collect money from a payer. 202: the outcome of the request is not known yet."""
     del idempotency  # documented here; the middleware reads the header
+    return reply_response(await collect(request, data, engine, tenant))
+
+
+async def collect(request: HasScope, data: PaymentBody, engine: Engine, tenant: Tenant) -> Reply:
+    """Collect money. Raises ProblemError 422 for a rail that is not set up, and the engine's errors."""
     rails = engine.rails
     if data.rail is not None and data.rail not in rails:
         raise invalid(("rail", f"expected a rail that is set up: {', '.join(sorted(rails))}"))
@@ -81,7 +88,7 @@ async def create_payment(
         rail=data.rail,
         origin=origin_of(request),
     )
-    return reply_response(await engine.initiate_payment(payment_request, claim_of(request)))
+    return await engine.initiate_payment(payment_request, claim_of(request))
 
 
 @get("/", responses=answers({200: PaymentPage}, 400, 422))
@@ -135,10 +142,15 @@ def _placed(found: PaymentCase | UnreadablePayment) -> Payment | UnreadablePayme
 @get("/{payment_id:str}", responses=answers({200: PaymentShown}))
 async def get_payment(payment_id: Id, reading: Given[Reading], tenant: Given[Tenant]) -> Json:
     """Return a payment in its present state."""
+    return encoded_json(await shown_payment(payment_id, reading, tenant))
+
+
+async def shown_payment(payment_id: str, reading: Reading, tenant: Tenant) -> bytes:
+    """Return a payment as JSON. Raises ObjectNotFoundError."""
     case = await reading.payment(tenant, payment_id)
     if case is None:
         raise ObjectNotFoundError("payment", payment_id)
-    return json(payment_document(case.order, case.attempts))
+    return encode_json(payment_document(case.order, case.attempts))
 
 
 @get("/{payment_id:str}/timeline", responses=answers({200: TimelineShown}))
