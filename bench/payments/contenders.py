@@ -43,7 +43,8 @@ class Target:
 
 
 @contextlib.contextmanager
-def _service(module: str) -> Generator[Target]:
+def service(module: str) -> Generator[Target]:
+    """Run the service; `module` is the one whose `up` is run."""
     with running_service(module, **_SETTINGS) as running:
         key = add_merchants(running.database_url, ["load"])["load"]
         # The sandbox enforces MTN's limit of inquiries, which is far below these rates.
@@ -84,8 +85,8 @@ def _floor() -> Generator[Target]:
 
 
 CONTENDERS: dict[str, Callable[[], AbstractContextManager[Target]]] = {
-    SERVICE: lambda: _service("synccash.cli"),
-    WITHOUT_FRAUD_SERVICE: lambda: _service("bench.payments.up_without_fraud_service"),
+    SERVICE: lambda: service("synccash.cli"),
+    WITHOUT_FRAUD_SERVICE: lambda: service("bench.payments.up_without_fraud_service"),
     FLOOR: _floor,
 }
 
