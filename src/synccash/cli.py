@@ -16,6 +16,11 @@ _INTERRUPTED, _BROKEN_PIPE = 130, 141
 
 def main(words: "Sequence[str] | None" = None) -> None:
     """Runs the `synccash` command with these words, or those of the command line, and exits with its code."""
+    given = sys.argv[1:] if words is None else words
+    if "--child" in given[1:2]:
+        from synccash.commands.child import run_child
+
+        sys.exit(run_child(given))
     from synccash.administration.errors import AdministrationError
     from synccash.commands.terminal import refuse
 

@@ -1,12 +1,14 @@
 """Starts child processes, restarts those that end, and stops all of them in order."""
 
+import contextlib
+import json
 import os
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
@@ -38,6 +40,20 @@ class _Child:
 
 
 @dataclass(slots=True)
+class PreparedChild:
+    """A child that was started before its environment is known. `pipe`: where it waits for it."""
+
+    child: _Child
+    pipe: int
+
+    def release(self, env: Mapping[str, str]) -> None:
+        """Send the child its environment; one that has ended meanwhile is restarted with it."""
+        self.child.program = replace(self.child.program, env=env)
+        with contextlib.suppress(BrokenPipeError), open(self.pipe, "w", encoding="utf-8") as pipe:  # noqa: PTH123
+            json.dump(dict(env), pipe)
+
+
+@dataclass(slots=True)
 class Supervisor:
     """Supervises the children of this process. Use it from the main thread only.
 
@@ -59,6 +75,21 @@ class Supervisor:
     def add(self, program: Program) -> None:
         """Starts a program. `watch` restarts it whenever it ends."""
         self._children.append(_Child(program, _start(program), time.monotonic()))
+
+    def prepare(self, program: Program) -> PreparedChild:
+        """Start a program that reads its environment from `--environment-fd` once it is imported.
+
+        A restart gets its environment as any other program.
+        """
+        reading, writing = os.pipe()
+        try:
+            argv = [*program.argv, "--environment-fd", str(reading)]
+            first = replace(program, argv=argv, pass_fds=(*program.pass_fds, reading))
+            child = _Child(program, _start(first), time.monotonic())
+        finally:
+            os.close(reading)
+        self._children.append(child)
+        return PreparedChild(child, writing)
 
     def alive(self, name: str) -> bool:
         """Returns True while every child with this name runs."""

@@ -21,7 +21,7 @@ from typing import Any
 from synccash.administration.database import ENCRYPTION_KEYS_FILE
 from synccash.engine.system import SystemClock
 from synccash.local.free_ports import SANDBOX_PORTS, free_run_of_ports
-from synccash.local.supervisor import Program, Supervisor
+from synccash.local.supervisor import PreparedChild, Program, Supervisor
 from synccash.payments.balance import BalanceAccount, credit_source
 from synccash.payments.rail import Environment
 from synccash.payments.references import KEY_BYTES_MIN
@@ -56,6 +56,8 @@ MERCHANT_ID = "mer_local"
 LOCAL_CREDIT = 10**12
 """Pesewas that the local merchant may pay out in test mode beyond what it collects."""
 _TIMEOUT_S = 30.0
+_API_FIRST_S = 5.0
+"""How long the worker and the webhooks process wait for the API to be ready."""
 _PAYOUT_LIMITS = (
     "payout_ceiling",
     "payout_payee_max_payouts",
@@ -100,6 +102,8 @@ class Up:
             port = listener.getsockname()[1]
             stack.callback(self.supervisor.stop)
             sandbox_url = self._start_sandbox()
+            # Importing takes them as long as everything up to their release.
+            apis = self._prepare_apis(listener)
             servers = stack.enter_context(
                 start_servers(
                     self.options.data_dir / "servers",
@@ -125,8 +129,9 @@ class Up:
             local_host = "localhost" if settings.host in _WILDCARDS else self._shown_host
             self._api_file.write_text(json.dumps({"url": f"http://{local_host}:{port}"}), encoding="utf-8")
             self._announce(port, keys, sandbox_url)
-            self._start_roles(environment, listener)
-            self.supervisor.watch(self._make_tend(servers, port))
+            for api in apis:
+                api.release(environment)
+            self.supervisor.watch(self._make_tend(servers, port, environment))
             say("stopping")
         say("stopped")
         return 0
@@ -142,28 +147,32 @@ class Up:
             return None
         port = self.options.sandbox_port or free_run_of_ports(SANDBOX_PORTS)
         folder = self.options.data_dir / "sandbox"
-        argv = [*_ME, "sandbox", "--port", str(port), "--data-dir", str(folder)]
+        argv = [*_ME, "sandbox", "--child", "--port", str(port), "--data-dir", str(folder)]
         self.supervisor.add(
             Program(name="sandbox", argv=argv, env=self.environment, log=self._log("sandbox"), grace_s=5.0)
         )
         return f"http://127.0.0.1:{port}"
 
-    def _start_roles(self, environment: Mapping[str, str], listener: socket.socket) -> None:
-        fd = listener.fileno()
-        workers = self.loaded.settings.workers
-        for number in range(1, workers + 1):
-            name = "api" if workers == 1 else f"api-{number}"
-            self.supervisor.add(
+    def _prepare_apis(self, listener: socket.socket) -> list[PreparedChild]:
+        fd, workers = listener.fileno(), self.loaded.settings.workers
+        names = ["api"] if workers == 1 else [f"api-{number}" for number in range(1, workers + 1)]
+        return [
+            self.supervisor.prepare(
                 Program(
                     name=name,
-                    argv=[*_ME, "serve", "--fd", str(fd)],
-                    env=environment,
+                    argv=[*_ME, "serve", "--child", "--fd", str(fd)],
+                    env=self.environment,
                     log=self._log(name),
                     pass_fds=(fd,),
                 )
             )
+            for name in names
+        ]
+
+    def _start_background(self, environment: Mapping[str, str]) -> None:
         for name in ("worker", "webhooks"):
-            self.supervisor.add(Program(name=name, argv=[*_ME, name], env=environment, log=self._log(name)))
+            argv = [*_ME, name, "--child"]
+            self.supervisor.add(Program(name=name, argv=argv, env=environment, log=self._log(name)))
 
     def _environment(
         self, servers: Servers, service_url: str | None, port: int, sandbox_url: str | None
@@ -263,14 +272,19 @@ class Up:
     def _rail_urls(self, sandbox_url: str) -> dict[str, str]:
         return rail_urls(sandbox_url, self._wait)
 
-    def _make_tend(self, servers: Servers, port: int) -> Callable[[], None]:
+    def _make_tend(self, servers: Servers, port: int, environment: Mapping[str, str]) -> Callable[[], None]:
         ready = f"http://127.0.0.1:{port}/health/ready"
-        waiting = True
+        waiting, is_started, start_by = True, False, time.monotonic() + _API_FIRST_S
 
         def tend() -> None:
-            nonlocal waiting
+            nonlocal waiting, is_started
             servers.tend(say)
-            if waiting and answers(ready):
+            is_ready = waiting and answers(ready)
+            if not is_started and (is_ready or time.monotonic() > start_by):
+                # Not before, because they would compete with the API for the CPU.
+                is_started = True
+                self._start_background(environment)
+            if is_ready:
                 waiting = False
                 say(f"ready after {time.monotonic() - self.began:.1f} s; Ctrl-C stops everything")
 

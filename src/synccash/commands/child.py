@@ -1,0 +1,57 @@
+"""Runs one process of `synccash up`, which needs no parser of command lines.
+
+The process imports its program while `up` still prepares what the program needs; then `up` sends it its
+environment.
+"""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from synccash.commands.terminal import loaded
+
+
+def run_child(words: Sequence[str]) -> int:
+    """Run the process that these words name until it ends; return its exit code.
+
+    The words are its name, `--child`, and pairs of options and values.
+    """
+    name, _, *given = words
+    options = dict(zip(given[::2], given[1::2], strict=True))
+    start = _PROGRAMS[name](options)
+    if "--environment-fd" in options:
+        with open(int(options["--environment-fd"]), encoding="utf-8") as sent:  # noqa: PTH123 - a descriptor
+            text = sent.read()
+        if not text:
+            return 0  # `up` has ended before it was ready
+        os.environ.clear()
+        os.environ.update(json.loads(text))
+    return start()
+
+
+def _serve(options: dict[str, str]) -> Callable[[], int]:
+    from synccash.processes.api import serve
+
+    return lambda: serve(loaded().settings, fd=int(options["--fd"]))
+
+
+def _worker(_options: dict[str, str]) -> Callable[[], int]:
+    from synccash.processes.worker import work
+
+    return lambda: work(loaded().settings)
+
+
+def _webhooks(_options: dict[str, str]) -> Callable[[], int]:
+    from synccash.processes.webhooks import deliver
+
+    return lambda: deliver(loaded().settings)
+
+
+def _sandbox(options: dict[str, str]) -> Callable[[], int]:
+    from synccash.sandbox.server import main_from_cli
+
+    return lambda: main_from_cli(port=int(options["--port"]), data_dir=Path(options["--data-dir"]))
+
+
+_PROGRAMS = {"serve": _serve, "worker": _worker, "webhooks": _webhooks, "sandbox": _sandbox}
