@@ -217,18 +217,18 @@ async def test_a_decision_about_an_order_of_another_kind_is_refused(api: Served)
 async def test_callbacks_use_only_a_few_database_connections(api: Served, monkeypatch: pytest.MonkeyPatch):
     from synccash.stores.postgres.order_store import PostgresOrderStore
 
-    running, most, hint = 0, 0, PostgresOrderStore.hint
+    running, most, once = 0, 0, PostgresOrderStore._once  # pyright: ignore[reportPrivateUsage]
 
-    async def counted(self: PostgresOrderStore, *given: Any) -> bool:
+    async def counted(self: PostgresOrderStore, *given: Any) -> Any:
         nonlocal running, most
         running += 1
         most = max(most, running)
         try:
-            return await hint(self, *given)
+            return await once(self, *given)
         finally:
             running -= 1
 
-    monkeypatch.setattr(PostgresOrderStore, "hint", counted)
+    monkeypatch.setattr(PostgresOrderStore, "_once", counted)
     # Of the form of a former release's tokens, which only PostgreSQL knows.
     paths = [f"/api/v1/callbacks/mtn_momo/{f'guess{n}_':_<43}" for n in range(60)]
     told = await asyncio.gather(*(ask(api, "PUT", path, body=b"{}") for path in paths))

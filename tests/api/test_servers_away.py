@@ -20,6 +20,7 @@ NEEDS_NONE = {
     "GET /metrics": 200,
     "GET /openapi.json": 200,
     "GET /docs": 200,
+    "GET /docs/scalar.js": 200,
     "GET /api/v1/resilience/circuit-breakers": 200,
     "GET /api/v1/resilience/circuit-breakers/{name}": 200,
     "GET /api/v1/resilience/rate-limits/{key}/{endpoint}": 200,
