@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
+from synccash.payments.causes import Cause, CauseCode, cause_with
 from synccash.payments.failure import Failure
 from synccash.payments.payer import Network
 from synccash.resilience.evidence import Evidence
@@ -118,6 +119,8 @@ class SendAnswer:
     """What is known after one send. `retry_after_s` is the wait that the rail asks for, in seconds.
 
     `refused_locally`: the connector refused the order before any byte left; the rail's health is not touched.
+    `cause`: why the rail did not accept it, in the words of the operator; None where it did, or where the
+    payer or the merchant is the reason.
     """
 
     evidence: Evidence
@@ -129,6 +132,7 @@ class SendAnswer:
     duplicate: bool = False
     http_status: int | None = None
     refused_locally: bool = False
+    cause: Cause | None = field(default=None, compare=False)
 
 
 class RailStatus(StrEnum):
@@ -152,6 +156,7 @@ class StatusAnswer:
     `paced_s`: how long the inquiry waited for the rate limit before it was sent, in seconds.
     `refused_locally`: the connector sent no inquiry; the rail's health is not touched. `deferred`: it sent
     none because the rail's rate limit left no turn in time, and the inquiry is to be repeated.
+    `cause`: why the answer gives no information.
     `went_back`: the money arrived and was returned; `perhaps_refunded`: our own refund may be the reason for
     that answer.
     """
@@ -172,6 +177,7 @@ class StatusAnswer:
     deferred: bool = False
     went_back: bool = False
     perhaps_refunded: bool = False
+    cause: Cause | None = field(default=None, compare=False)
 
 
 def is_other_wallet(named: str | None, msisdn: str | None) -> bool:
@@ -187,12 +193,45 @@ class FloatAnswer:
     """The balance that a rail's account can pay out: pesewas by network, None for all other networks.
 
     `available` is None when the answer shows no balance; `is_fault`: the rail did not answer, or answered
-    with an error of its own.
+    with an error of its own, for the reason `cause`.
     """
 
     available: Mapping[Network | None, int] | None = None
     provider_code: str | None = None
     is_fault: bool = False
+    cause: Cause | None = field(default=None, compare=False)
+
+
+def cause_of(answer: SendAnswer | StatusAnswer | FloatAnswer) -> Cause | None:
+    """Return why an answer is a failure; None for one that is none.
+
+    Without a cause of the connector's own, it follows from what the answer proves.
+    """
+    if answer.cause is not None:
+        return answer.cause
+    match answer:
+        case SendAnswer(refused_locally=True) | StatusAnswer(refused_locally=True):
+            return cause_with(CauseCode.NOT_ALLOWED_HERE, answer.provider_code)
+        case SendAnswer(evidence=Evidence.ACCEPTED):
+            return None
+        case SendAnswer(evidence=Evidence.REFUSED_FINAL, failure=Failure() as failure) if (
+            not failure.counts_against_rail
+        ):
+            return None
+        case SendAnswer(evidence=Evidence.AMBIGUOUS) | StatusAnswer(status_at_rail=RailStatus.NO_INFORMATION):
+            return cause_with(CauseCode.UNREADABLE, answer.provider_code)
+        case SendAnswer():
+            return cause_with(CauseCode.REJECTED, answer.provider_code)
+        case FloatAnswer(is_fault=True):
+            return cause_with(CauseCode.SERVER_ERROR, answer.provider_code)
+        case _:
+            return None
+
+
+def cause_facts(answer: SendAnswer | StatusAnswer | FloatAnswer) -> dict[str, str]:
+    """Return code and sentence of an answer's cause for an entry of a timeline; nothing without a cause."""
+    cause = cause_of(answer)
+    return {} if cause is None else {"cause": cause.code.value, "message": cause.message}
 
 
 class InquiryPriority(IntEnum):
@@ -247,6 +286,7 @@ class SendOrder:
     `msisdn` is the wallet that pays, or, for a refund or a payout, is paid; `name` is its holder's, where it
     is known. For a refund `original_reference` and `original_transaction_id` identify the debit that is
     returned. `livemode` is the mode of the order: only an account of the same environment may send it.
+    `order_id` is for the log only, and never sent.
     """
 
     operation: Operation
@@ -263,3 +303,4 @@ class SendOrder:
     original_reference: str | None = None
     original_transaction_id: str | None = None
     livemode: bool = False
+    order_id: str | None = field(default=None, compare=False)

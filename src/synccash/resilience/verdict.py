@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -20,11 +20,23 @@ class Outcome(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class FailureCause:
+    """Why a call failed: a short `code` for programs, and `text` for people. Neither holds personal data."""
+
+    code: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """The classification of one result or exception.
 
     `retry`: the call may be repeated. `retry_after`: seconds that the dependency asked to wait. `evidence`:
-    what the call may have done; an AMBIGUOUS call is repeated only if the policy is idempotent.
+    what the call may have done; an AMBIGUOUS call is repeated only if the policy is idempotent. `cause`: why
+    it failed, for the breaker's reason and last failure; two verdicts that differ in it alone are equal.
 
     Raises TypeError if `outcome` is no Outcome or `retry_after` is no number, such as the text of a header.
     """
@@ -33,6 +45,7 @@ class Verdict:
     retry: bool = False
     retry_after: float | None = None
     evidence: Evidence | None = None
+    cause: FailureCause | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if type(self.outcome) is not Outcome:
