@@ -17,7 +17,7 @@ from synccash.resilience.errors import (
 from synccash.resilience.evidence import Evidence
 from synccash.resilience.policy import Policy
 from synccash.resilience.retry import Retry
-from synccash.resilience.verdict import Outcome, Verdict
+from synccash.resilience.verdict import FailureCause, Outcome, Verdict
 
 
 class SleepClock:
@@ -182,6 +182,47 @@ async def test_an_ungated_policy_shares_the_breaker_and_is_never_refused():
     assert breaker.state is BreakerState.OPEN
     with pytest.raises(CircuitOpenError):
         await gated.call(Flaky())
+
+
+async def test_a_success_of_an_ungated_policy_closes_a_breaker_after_its_open_time():
+    time = SleepClock()
+    breaker = CircuitBreaker("rail", BreakerSettings(failures=1), clock=time)
+    ungated = policy(time, breaker=breaker, gated=False)
+    with pytest.raises(OSError, match="lost"):
+        await ungated.call(Flaky(LOST))
+    time.now = 60.0
+    assert await ungated.call(Flaky()) == "done"
+    assert breaker.state is BreakerState.CLOSED
+
+
+async def test_an_ungated_call_is_not_counted_as_refused():
+    time = SleepClock()
+    breaker = CircuitBreaker("rail", BreakerSettings(failures=1), clock=time)
+    ungated = policy(time, breaker=breaker, gated=False)
+    with pytest.raises(OSError, match="lost"):
+        await ungated.call(Flaky(LOST))
+    time.now = 60.0
+    held = breaker.acquire()
+    assert await ungated.call(Flaky()) == "done"
+    breaker.release(held)
+    assert breaker.statistics().blocked == 0
+
+
+async def test_the_cause_of_a_verdict_is_the_reason_and_the_last_failure_of_a_breaker():
+    cause = FailureCause("timeout", "no answer in time")
+    breaker = CircuitBreaker(
+        "rail", BreakerSettings(failures=1), clock=SleepClock(), wall_clock=lambda: 1_700_000_000.0
+    )
+    p = Policy("rail", breaker=breaker, classify=lambda _: Verdict(Outcome.FAILED, cause=cause))
+    await p.call(Flaky())
+    failure = breaker.statistics().last_failure
+    assert (failure.type, failure.message) == ("timeout", "no answer in time")
+    assert failure.at == 1_700_000_000.0
+    assert breaker.reason == "1 failures in a row; last: timeout: no answer in time"
+
+
+def test_verdicts_that_differ_in_their_cause_alone_are_equal():
+    assert Verdict(Outcome.FAILED, cause=FailureCause("a", "b")) == Verdict(Outcome.FAILED)
 
 
 @CALL_VARIANTS

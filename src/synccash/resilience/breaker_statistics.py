@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from synccash.resilience._core.masking import mask_identifiers
 from synccash.resilience.breaker_settings import BreakerState
+from synccash.resilience.verdict import FailureCause
 
 BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the duration buckets in seconds; one more bucket holds all longer calls."""
@@ -12,7 +13,8 @@ BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 @dataclass(frozen=True, slots=True)
 class LastFailure:
-    """Type and message of a failure. `at`: seconds of the breaker's clock.
+    """Type and message of a failure: the exception's, or code and text of a `FailureCause`. `at`: when it
+    happened, in seconds since 1970 (UTC), so that it means the same in every process.
 
     Holds no exception object, because its traceback would keep frames and their variables in memory.
     """
@@ -22,8 +24,10 @@ class LastFailure:
     at: float
 
     @classmethod
-    def from_error(cls, error: BaseException | str, at: float) -> "LastFailure":
-        """Build it from an exception or a plain description; personal data in the text is masked."""
+    def from_error(cls, error: BaseException | FailureCause | str, at: float) -> "LastFailure":
+        """Build it from an exception, a cause or a plain description; personal data in it is masked."""
+        if isinstance(error, FailureCause):
+            return cls(error.code, mask_identifiers(error.text), at)
         if isinstance(error, str):
             return cls("", mask_identifiers(error), at)
         try:

@@ -31,7 +31,7 @@ from synccash.resilience.breaker_statistics import (
     duration_bucket,
 )
 from synccash.resilience.errors import CircuitOpenError
-from synccash.resilience.verdict import Outcome
+from synccash.resilience.verdict import FailureCause, Outcome
 
 __all__ = ["BreakerSettings", "BreakerState", "CircuitBreaker", "Listener", "Statistics", "Transition"]
 
@@ -89,6 +89,7 @@ class CircuitBreaker:
         "_rounds",
         "_state",
         "_successes",
+        "_wall_clock",
         "_window",
         "_window_base",
         "closed_permit",
@@ -110,11 +111,13 @@ class CircuitBreaker:
         *,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = uniform,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.name = name
         self.settings = settings = settings or BreakerSettings()
         self._clock = clock
         self._random = random
+        self._wall_clock = wall_clock
         self.lock = RLock()
         # A policy reads and writes the next five in its own frame, to save calls. `closed_permit`: the permit
         # of a closed breaker; 0 means that `acquire` must be called. A success that took less than
@@ -235,6 +238,20 @@ class CircuitBreaker:
             self.release(probe)
             return self._refuse(self._clock())
 
+    def try_acquire(self) -> int:
+        """Return a permit, or 0 if the breaker allows no call: for a call that is made all the same.
+
+        A call that is never refused so becomes a probe of a half-open breaker, which may close it.
+        """
+        if self._state is _FORCED or (self._state is _OPEN and self._clock() < self._open_until):
+            return 0
+        try:
+            return self.acquire()
+        except CircuitOpenError:
+            with self.lock:
+                self._blocked -= 1  # nothing was refused
+            return 0
+
     def _refuse(self, now: float) -> int:
         """Count a refused call. Returns the permit 0 in shadow mode, else raises CircuitOpenError."""
         self._blocked += 1
@@ -270,7 +287,7 @@ class CircuitBreaker:
         *,
         slow: bool = False,
         retry_after: float | None = None,
-        error: BaseException | str = "",
+        error: BaseException | FailureCause | str = "",
     ) -> None:
         """Record the outcome of a call and give its permit back. `seconds`: the duration of the call.
 
@@ -282,7 +299,7 @@ class CircuitBreaker:
         if (
             outcome is Outcome.FAILED
         ):  # before the lock is taken, because the error's text is code of the user
-            failure = LastFailure.from_error(error, self._clock())
+            failure = LastFailure.from_error(error, self._wall_clock())
         with self.lock:
             now = self._clock()
             if outcome is not Outcome.IGNORED:
@@ -304,7 +321,7 @@ class CircuitBreaker:
         *,
         slow: bool = False,
         retry_after: float | None = None,
-        error: BaseException | str = "",
+        error: BaseException | FailureCause | str = "",
     ) -> None:
         """Record a call that was made without a permit. It can open a closed breaker but never close one."""
         self.record(self.closed_permit, outcome, seconds, slow=slow, retry_after=retry_after, error=error)
@@ -566,7 +583,13 @@ class CircuitBreaker:
         """Have the state of a new one until the returned function is called. For
         `synccash.resilience.testing.fresh`."""
         with self.lock:
-            new = CircuitBreaker(self.name, self.settings, clock=self._clock, random=self._random)
+            new = CircuitBreaker(
+                self.name,
+                self.settings,
+                clock=self._clock,
+                random=self._random,
+                wall_clock=self._wall_clock,
+            )
             # A permit of another state must never be valid in this one, nor one of this state in another.
             new.closed_permit = new._generation = next(_first_generations)
             restore = adopt_state(self, new, _STATE, self.lock)
@@ -620,6 +643,7 @@ _LASTING = (
     "_pending",
     "_probe_gate",
     "_random",
+    "_wall_clock",
     "lock",
     "name",
 )

@@ -30,9 +30,10 @@ from synccash.resilience.events import (
 )
 from synccash.resilience.evidence import Evidence
 from synccash.resilience.retry import Retry, matches
-from synccash.resilience.verdict import Classifier, Outcome, Verdict
+from synccash.resilience.verdict import Classifier, FailureCause, Outcome, Verdict
 
 _OK = Verdict(Outcome.OK)
+_RETURNED_FAILURE = "a returned failure"
 _NOT_TO_BE_REPEATED = "the failure is not retryable"
 _NOT_SAFE_TO_REPEAT = "the effect of the attempt is unknown and the call is not idempotent"
 _ONE_ATTEMPT = "the limit is 1 attempt"
@@ -139,7 +140,7 @@ class RetryDecider:
         timed_out = is_timeout(error)
         if timed_out and verdict.outcome is Outcome.FAILED and not self._was_fair(attempt_start, deadline_at):
             verdict = replace(verdict, outcome=Outcome.IGNORED)
-        self._record_in_breaker(verdict, permit, now - attempt_start, error, slow=timed_out)
+        self._record_in_breaker(verdict, permit, now - attempt_start, verdict.cause or error, slow=timed_out)
         if self._on_event is not None:
             self._emit_cause(self._on_event, error, progress.attempts, now - attempt_start)
         return self._next(progress, verdict, error, now, deadline_at, timed_out=timed_out)
@@ -163,7 +164,8 @@ class RetryDecider:
         verdict = _OK
         if classifies and self.classify is not None:
             verdict = self._checked_verdict(self.classify, result, permit)
-        self._record_in_breaker(verdict, permit, now - attempt_start, "a returned failure", slow=False)
+        error = verdict.cause or _RETURNED_FAILURE
+        self._record_in_breaker(verdict, permit, now - attempt_start, error, slow=False)
         if verdict.retry or verdict.outcome is Outcome.FAILED:
             progress = progress or CallProgress(attempt_start)
             progress.result = result
@@ -188,7 +190,9 @@ class RetryDecider:
         elif not self._breaker_refuses():
             try:
                 if breaker is not None:
-                    progress.permit = breaker.closed_permit or (breaker.acquire() if self._gated else 0)
+                    progress.permit = breaker.closed_permit or (
+                        breaker.acquire() if self._gated else breaker.try_acquire()
+                    )
             except CircuitOpenError:
                 pass  # other calls use the probe slots
             else:
@@ -292,7 +296,13 @@ class RetryDecider:
             raise
 
     def _record_in_breaker(
-        self, verdict: Verdict, permit: int, duration_s: float, error: Exception | str, *, slow: bool
+        self,
+        verdict: Verdict,
+        permit: int,
+        duration_s: float,
+        error: Exception | FailureCause | str,
+        *,
+        slow: bool,
     ) -> None:
         breaker = self._breaker
         if breaker is None:

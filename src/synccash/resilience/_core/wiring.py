@@ -65,7 +65,7 @@ class PolicyParts:
         if breaker is None:
             return 0
         try:
-            return breaker.closed_permit or (breaker.acquire() if self.gated else 0)
+            return breaker.closed_permit or (breaker.acquire() if self.gated else breaker.try_acquire())
         except CircuitOpenError as error:
             if self.on_event is not None:
                 reason, retry_after = error.reason, error.retry_after
