@@ -14,11 +14,13 @@ from synccash.engine.dispatch.policy_dispatch import DispatchSettings, PolicyDis
 from synccash.engine.ports import SendResult
 from synccash.engine.system import SystemClock
 from synccash.payments.attempt import Attempt
+from synccash.payments.causes import Cause, CauseCode
 from synccash.payments.errors import InternalError
-from synccash.payments.failure import FailureCode
+from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.payer import Network
 from synccash.payments.rail import Operation, RailStatus, SendAnswer, SendOrder, StatusAnswer
-from synccash.rails.answers import not_asked, refuse_other_account, unsent
+from synccash.rails.answers import no_response, not_asked, refuse_other_account, unanswered, unsent
+from synccash.rails.transport import TransportFailure, TransportFault
 from synccash.resilience.breaker_settings import BreakerState
 from synccash.resilience.evidence import Evidence
 from synccash.resilience.profiles import PAYMENT_PROVIDER
@@ -70,6 +72,7 @@ class Scene:
             network=Network.MTN,
             note="n",
             merchant_reference="m",
+            order_id="pay_1",
         )
         return await self.dispatch.send(
             self.rail, order, with_retries=True, breaker_may_refuse=True, within_s=60.0
@@ -98,6 +101,59 @@ async def test_a_fault_of_the_rail_is_counted():
     scene = Scene()
     await scene.send(SILENT)
     assert scene.seen("mtn_momo:collect").failures == 1
+
+
+def lines_of(logs: list[Any]) -> list[tuple[Any, ...]]:
+    names = ("rail", "operation", "cause", "order_id")
+    return [tuple(one[name] for name in names) for one in logs if one["event"] == "rail_call_failed"]
+
+
+@pytest.mark.parametrize("fault", [TransportFault.UNREACHABLE, TransportFault.TIMEOUT])
+async def test_each_failed_call_writes_one_line_with_its_cause_and_order(fault: TransportFault):
+    scene = Scene()
+    silence = TransportFailure(evidence=Evidence.AMBIGUOUS, fault=fault, latency_s=0.0)
+    with capture_logs() as logs:
+        await scene.send(unanswered(silence))
+        await scene.ask(no_response(silence))
+        scene.rail.otp_answer = unanswered(silence)
+        await scene.dispatch.submit_otp(scene.rail, scene.attempt, "123456")
+    assert lines_of(logs) == [
+        ("mtn_momo", "collect", fault.value, "pay_1"),
+        ("mtn_momo", "inquire", fault.value, "pay_1"),
+        ("mtn_momo", "submit_otp", fault.value, "pay_1"),
+    ]
+    assert all(one["latency_ms"] >= 0 and one["message"] for one in logs)
+
+
+async def test_each_try_of_a_retried_send_writes_its_own_line():
+    scene = Scene()
+    silence = TransportFailure(evidence=Evidence.NOT_SENT, fault=TransportFault.UNREACHABLE, latency_s=0.0)
+    with capture_logs() as logs:
+        sent = await scene.send(unanswered(silence))
+    assert sent.tries == 3
+    assert len(lines_of(logs)) == 3
+
+
+async def test_an_accepted_order_and_a_payer_without_money_write_no_line():
+    scene = Scene()
+    poor = Failure(FailureCode.INSUFFICIENT_FUNDS)
+    with capture_logs() as logs:
+        await scene.send(SendAnswer(evidence=Evidence.ACCEPTED))
+        await scene.send(SendAnswer(evidence=Evidence.REFUSED_FINAL, failure=poor))
+        await scene.ask(PENDING)
+    assert logs == []
+
+
+async def test_a_breaker_names_the_cause_of_its_last_failure():
+    scene = Scene()
+    for fault in (TransportFault.UNREACHABLE, TransportFault.TIMEOUT):
+        silence = TransportFailure(evidence=Evidence.AMBIGUOUS, fault=fault, latency_s=0.0)
+        await scene.ask(no_response(silence))
+        failure = scene.seen("mtn_momo:status").last_failure
+        assert (failure.type, failure.message) == (
+            fault.value,
+            Cause(CauseCode(fault.value)).message.removesuffix("."),
+        )
 
 
 async def test_an_unsent_inquiry_or_otp_is_not_counted():
@@ -142,9 +198,11 @@ async def test_an_answer_with_another_reference_is_ignored_and_counts_as_a_rail_
         told = await scene.ask(replace(answer, reference=OTHERS, amount=100, retry_after_s=7.0))
     assert (told.status_at_rail, told.provider_code) == (RailStatus.NO_INFORMATION, "other_reference")
     assert (told.amount, told.failure, told.retry_after_s) == (None, None, 7.0)
-    assert [(one["event"], one["log_level"], one["answered_for"]) for one in logs] == [
-        ("inquiry_answered_for_another", "warning", OTHERS)
+    assert [(one["event"], one["log_level"]) for one in logs] == [
+        ("inquiry_answered_for_another", "warning"),
+        ("rail_call_failed", "warning"),
     ]
+    assert (logs[0]["answered_for"], logs[1]["cause"]) == (OTHERS, "other_reference")
     assert scene.seen("mtn_momo:status").failures == 1
 
 

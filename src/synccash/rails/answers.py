@@ -8,10 +8,11 @@ from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, cast
 
+from synccash.payments.causes import Cause, CauseCode, cause_with
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.money import AMOUNT_MAX
 from synccash.payments.rail import FloatAnswer, NextAction, RailStatus, SendAnswer, StatusAnswer
-from synccash.rails.transport import Exchange, TransportFailure
+from synccash.rails.transport import Exchange, TransportFailure, TransportFault
 from synccash.resilience.evidence import Evidence
 
 _SECONDS = re.compile(r"[0-9]{1,5}", re.ASCII)
@@ -35,6 +36,39 @@ OWN_FLOAT: Meaning = (FailureCode.FLOAT_TOO_LOW, True)
 """Our float with the provider is too low: a payout goes to another rail, or waits until it is filled up."""
 
 
+# Causes.
+
+_FAULT_CAUSES = {fault: CauseCode(fault.value) for fault in TransportFault}
+_STATUS_CAUSES = {
+    401: CauseCode.CREDENTIALS_REFUSED,
+    403: CauseCode.CREDENTIALS_REFUSED,
+    429: CauseCode.RATE_LIMITED,
+}
+
+
+def cause_of_silence(failed: TransportFailure) -> Cause:
+    """Return the cause of a request without a response."""
+    return Cause(_FAULT_CAUSES[failed.fault])
+
+
+def cause_of_response(answer: Exchange, code: str | None, meaning: FailureCode | None = None) -> Cause:
+    """Return the cause of a response that is no acceptance. `code`: the rail's own, if any; `meaning`: what
+    the connector's tables say about it."""
+    if answer.status >= 500:
+        kind = CauseCode.SERVER_ERROR
+    elif answer.status in _STATUS_CAUSES:
+        kind = _STATUS_CAUSES[answer.status]
+    elif meaning is FailureCode.PROVIDER_ACCOUNT_BLOCKED:
+        kind = CauseCode.ACCOUNT_REFUSED
+    elif meaning is FailureCode.PROVIDER_UNAVAILABLE:
+        kind = CauseCode.UNAVAILABLE
+    else:
+        kind = CauseCode.REJECTED if answer.status >= 400 else CauseCode.UNREADABLE
+    status = f"HTTP {answer.status}"
+    named = cause_with(kind, f"{status} {code}" if code else status)
+    return named if named.detail else cause_with(kind, status)
+
+
 # Answers without an exchange.
 
 
@@ -45,6 +79,7 @@ def unsent(code: FailureCode, why: str, *, reroute: bool = True) -> SendAnswer:
         failure=Failure(code, reroute=reroute, provider_code=why),
         provider_code=why,
         refused_locally=True,
+        cause=cause_with(CauseCode.NOT_ALLOWED_HERE, why),
     )
 
 
@@ -59,7 +94,12 @@ def refuse_other_account() -> SendAnswer:
 def not_asked(why: str) -> StatusAnswer:
     """Return a status answer for an inquiry that was not sent; it proves nothing about the attempt or the
     rail."""
-    return StatusAnswer(status_at_rail=RailStatus.NO_INFORMATION, provider_code=why, refused_locally=True)
+    return StatusAnswer(
+        status_at_rail=RailStatus.NO_INFORMATION,
+        provider_code=why,
+        refused_locally=True,
+        cause=cause_with(CauseCode.NOT_ALLOWED_HERE, why),
+    )
 
 
 def no_turn(why: str, *, timeout_s: float) -> StatusAnswer:
@@ -77,6 +117,7 @@ def unanswered(failed: TransportFailure, *, provider_code: str | None = None) ->
         evidence=failed.evidence,
         failure=Failure(FailureCode.PROVIDER_UNAVAILABLE, reroute=True, provider_code=provider_code),
         provider_code=failed.fault.value,
+        cause=cause_of_silence(failed),
     )
 
 
@@ -103,35 +144,51 @@ def refused(answer: Exchange, evidence: Evidence, meaning: Meaning, code: str | 
     """Return a send answer with a failure. Without a `code` of the rail's the HTTP status is the code."""
     failure_code, reroute = meaning
     provider_code = code or http_code(answer)
+    failure = Failure(failure_code, reroute=reroute, provider_code=provider_code)
+    is_healthy = evidence is Evidence.REFUSED_FINAL and not failure.counts_against_rail
     return SendAnswer(
         evidence=evidence,
-        failure=Failure(failure_code, reroute=reroute, provider_code=provider_code),
+        failure=failure,
         provider_code=provider_code,
         retry_after_s=retry_after_s(answer),
         http_status=answer.status,
+        cause=None if is_healthy else cause_of_response(answer, code, failure_code),
     )
 
 
 # Answers to an inquiry.
 
 
-def no_information(why: str, retry_after: float | None = None) -> StatusAnswer:
-    """Return a status answer for a rail that gave no usable information."""
+def no_information(why: str, retry_after: float | None = None, *, cause: Cause | None = None) -> StatusAnswer:
+    """Return a status answer for a rail that gave no usable information. Without a `cause` the rail has
+    answered, and its answer was not understood."""
     return StatusAnswer(
-        status_at_rail=RailStatus.NO_INFORMATION, provider_code=why, retry_after_s=retry_after
+        status_at_rail=RailStatus.NO_INFORMATION,
+        provider_code=why,
+        retry_after_s=retry_after,
+        cause=cause or cause_with(CauseCode.UNREADABLE, why),
     )
+
+
+def no_response(failed: TransportFailure) -> StatusAnswer:
+    """Return a status answer for an inquiry without a response."""
+    return no_information(failed.fault.value, cause=cause_of_silence(failed))
 
 
 def no_status(answer: Exchange, code: str | None) -> StatusAnswer:
     """Return a status answer for a response that carries no status. `code`: the rail's own, if any."""
-    return no_information(code or http_code(answer), retry_after_s(answer))
+    why = code or http_code(answer)
+    return no_information(why, retry_after_s(answer), cause=cause_of_response(answer, code))
 
 
 def wrong_reference(named: object) -> StatusAnswer:
     """Refuse an answer that names another reference than the one asked for. `named`: what it names."""
     reference = named[:_NAMED_MAX] if isinstance(named, str) else type(named).__name__
     return StatusAnswer(
-        status_at_rail=RailStatus.NO_INFORMATION, provider_code=OTHER_REFERENCE, reference=reference
+        status_at_rail=RailStatus.NO_INFORMATION,
+        provider_code=OTHER_REFERENCE,
+        reference=reference,
+        cause=Cause(CauseCode.OTHER_REFERENCE),
     )
 
 
@@ -174,12 +231,16 @@ def failed(meaning: Meaning, code: str | None, transaction: str | None) -> Statu
 
 def unanswered_float(failed: TransportFailure) -> FloatAnswer:
     """Return a float answer for a request without a response."""
-    return FloatAnswer(provider_code=failed.fault.value, is_fault=True)
+    return FloatAnswer(provider_code=failed.fault.value, is_fault=True, cause=cause_of_silence(failed))
 
 
 def no_float(answer: Exchange, code: str | None) -> FloatAnswer:
     """Return a float answer for a response that carries no balance. `code`: the rail's own, if any."""
-    return FloatAnswer(provider_code=code or http_code(answer), is_fault=answer.status >= 500)
+    return FloatAnswer(
+        provider_code=code or http_code(answer),
+        is_fault=answer.status >= 500,
+        cause=cause_of_response(answer, code),
+    )
 
 
 # Values in a response.

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from synccash.payments.causes import Cause
 from synccash.payments.failure import Failure
 from synccash.rails.pacer import Clock
 from synccash.resilience.evidence import Evidence
@@ -29,6 +30,7 @@ class NotGranted:
     provider_code: str
     retry_after_s: float | None = None
     evidence: Evidence = Evidence.NOT_SENT
+    cause: Cause | None = field(default=None, compare=False)
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ import structlog
 
 from synccash.engine.ports import FloatRail, OtpRail, Rail, SendResult
 from synccash.payments.attempt import Attempt
+from synccash.payments.causes import Cause, CauseCode
 from synccash.payments.errors import InternalError
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.ports import Clock
@@ -19,6 +20,7 @@ from synccash.payments.rail import (
     SendAnswer,
     SendOrder,
     StatusAnswer,
+    cause_of,
     is_other_wallet,
 )
 from synccash.resilience.budget import RetryBudget
@@ -29,13 +31,12 @@ from synccash.resilience.events import EventHook
 from synccash.resilience.evidence import Evidence
 from synccash.resilience.policy import Policy
 from synccash.resilience.profiles import Profile
-from synccash.resilience.verdict import Classifier, Outcome, Verdict
+from synccash.resilience.verdict import Classifier, FailureCause, Outcome, Verdict
 
 log = structlog.get_logger("synccash.dispatch")
 
-_BREAKER_OPEN = "circuit_open"
-_TOO_LATE = "too_late"
 _CONNECTOR_ERROR = "connector_error"
+_RAISED = Cause(CauseCode.CONNECTOR_ERROR)
 _OTHER_REFERENCE = "other_reference"
 
 
@@ -54,7 +55,7 @@ def judge_send(result: SendAnswer | BaseException) -> Verdict:
     of the payer or the merchant is a healthy answer.
     """
     if isinstance(result, BaseException):
-        return Verdict(Outcome.FAILED)
+        return Verdict(Outcome.FAILED, cause=_RAISED.for_breaker)
     evidence, failure = result.evidence, result.failure
     if result.refused_locally:
         # The connector would refuse the same order again, and the rail was not contacted.
@@ -63,12 +64,19 @@ def judge_send(result: SendAnswer | BaseException) -> Verdict:
         return Verdict(Outcome.OK)
     if evidence is Evidence.REFUSED_FINAL:
         is_healthy = failure is not None and not failure.counts_against_rail
-        return Verdict(Outcome.OK if is_healthy else Outcome.FAILED)
+        return Verdict(Outcome.OK) if is_healthy else Verdict(Outcome.FAILED, cause=_breaker_cause(result))
+    cause = _breaker_cause(result)
     if evidence is Evidence.AMBIGUOUS:
-        return Verdict(Outcome.FAILED, evidence=evidence)
+        return Verdict(Outcome.FAILED, evidence=evidence, cause=cause)
     # A retry does not help against wrong credentials.
     is_blocked = failure is not None and failure.code is FailureCode.PROVIDER_ACCOUNT_BLOCKED
-    return Verdict(Outcome.FAILED, retry=not is_blocked, retry_after=result.retry_after_s, evidence=evidence)
+    return Verdict(
+        Outcome.FAILED,
+        retry=not is_blocked,
+        retry_after=result.retry_after_s,
+        evidence=evidence,
+        cause=cause,
+    )
 
 
 def judge_inquiry(result: StatusAnswer | BaseException) -> Verdict:
@@ -77,7 +85,7 @@ def judge_inquiry(result: StatusAnswer | BaseException) -> Verdict:
     if not isinstance(result, BaseException) and result.refused_locally:
         return Verdict(Outcome.IGNORED)
     is_unanswered = isinstance(result, BaseException) or result.status_at_rail is RailStatus.NO_INFORMATION
-    return Verdict(Outcome.FAILED if is_unanswered else Outcome.OK)
+    return Verdict(Outcome.FAILED, cause=_breaker_cause(result)) if is_unanswered else Verdict(Outcome.OK)
 
 
 def judge_otp(result: SendAnswer | BaseException) -> Verdict:
@@ -88,15 +96,20 @@ def judge_otp(result: SendAnswer | BaseException) -> Verdict:
         Evidence.AMBIGUOUS,
         Evidence.NOT_SENT,
     )
-    return Verdict(Outcome.FAILED if is_unanswered else Outcome.OK)
+    return Verdict(Outcome.FAILED, cause=_breaker_cause(result)) if is_unanswered else Verdict(Outcome.OK)
 
 
 def judge_float(result: FloatAnswer | BaseException) -> Verdict:
     """Return the verdict on a float reading. An account that may not read its balance, or an answer that is
     not understood, is ignored: it tells nothing about the rail's inquiries."""
     if isinstance(result, BaseException) or result.is_fault:
-        return Verdict(Outcome.FAILED)
+        return Verdict(Outcome.FAILED, cause=_breaker_cause(result))
     return Verdict(Outcome.IGNORED if result.available is None else Outcome.OK)
+
+
+def _breaker_cause(result: SendAnswer | StatusAnswer | FloatAnswer | BaseException) -> FailureCause | None:
+    cause = _RAISED if isinstance(result, BaseException) else cause_of(result)
+    return None if cause is None else cause.for_breaker
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,15 +147,15 @@ class PolicyDispatch:
     ) -> SendResult:
         """Send under the rail's policy. See engine.ports.Dispatch."""
         began = self.clock.monotonic()
-        tries = _Tries(rail, order, self.settings.attempt_timeout_s)
+        tries = _Tries(rail, order, self.settings.attempt_timeout_s, self.clock)
         policy = self._send_policy(rail.name, order.operation, _SendMode(with_retries, breaker_may_refuse))
         try:
             with deadline(within_s, clock=self.clock.monotonic):
                 answer = await policy.call(tries.send)
         except CircuitOpenError as refused:
-            answer = tries.last or _unsent(_BREAKER_OPEN, refused.retry_after)
+            answer = tries.last or _unsent(CauseCode.BREAKER_OPEN, refused.retry_after)
         except DeadlineExceededError:
-            answer = tries.last or _unsent(_TOO_LATE, None)
+            answer = tries.last or _unsent(CauseCode.TOO_LATE, None)
         return SendResult(
             answer=answer,
             worst=tries.worst,
@@ -157,8 +170,9 @@ class PolicyDispatch:
         """
         if not isinstance(rail, OtpRail):
             raise InternalError(f"{rail.name} asked for a one-time password but has no submit_otp")
+        began = self.clock.monotonic()
         try:
-            return await self._inquiry_policy(f"{rail.name}:{attempt.operation.value}", judge_otp).call(
+            answer = await self._inquiry_policy(f"{rail.name}:{attempt.operation.value}", judge_otp).call(
                 rail.submit_otp,
                 attempt.account,
                 attempt.reference,
@@ -167,30 +181,53 @@ class PolicyDispatch:
             )
         except Exception:
             log.exception("connector_failed", rail=rail.name, operation="submit_otp")
-            return SendAnswer(evidence=Evidence.AMBIGUOUS, provider_code=_CONNECTOR_ERROR)
+            answer = SendAnswer(evidence=Evidence.AMBIGUOUS, provider_code=_CONNECTOR_ERROR, cause=_RAISED)
+        if judge_otp(answer).outcome is Outcome.FAILED:
+            self._log_failure(rail.name, "submit_otp", answer, began, attempt.order_id)
+        return answer
 
     async def inquire(
         self, rail: Rail, attempt: Attempt, details: AttemptDetails = NO_ATTEMPT_DETAILS
     ) -> StatusAnswer:
         """Ask about an attempt. The breaker never refuses an inquiry, since the outcome must become known."""
+        began = self.clock.monotonic()
         try:
-            return await self._inquiry_policy(f"{rail.name}:status", judge_inquiry).call(
+            answer = await self._inquiry_policy(f"{rail.name}:status", judge_inquiry).call(
                 self._checked_inquiry, rail, attempt, details
             )
         except Exception:
             log.exception("connector_failed", rail=rail.name, operation="inquire")
-            return StatusAnswer(status_at_rail=RailStatus.NO_INFORMATION, provider_code=_CONNECTOR_ERROR)
+            answer = StatusAnswer(
+                status_at_rail=RailStatus.NO_INFORMATION, provider_code=_CONNECTOR_ERROR, cause=_RAISED
+            )
+        if judge_inquiry(answer).outcome is Outcome.FAILED:
+            self._log_failure(rail.name, "inquire", answer, began + answer.paced_s, attempt.order_id)
+        return answer
 
     async def read_float(self, rail: FloatRail) -> FloatAnswer:
         """Ask for the float of the rail's account, under its inquiry policy. Never raises."""
+        began = self.clock.monotonic()
         try:
             # "float" selects a separate policy with its own verdicts; the breaker is that of inquiries.
-            return await self._inquiry_policy(f"{rail.name}:status", judge_float, "float").call(
+            answer = await self._inquiry_policy(f"{rail.name}:status", judge_float, "float").call(
                 rail.read_float, rail.account, timeout_s=self.settings.inquiry_timeout_s
             )
         except Exception:
             log.exception("connector_failed", rail=rail.name, operation="read_float")
-            return FloatAnswer(provider_code=_CONNECTOR_ERROR)
+            answer = FloatAnswer(provider_code=_CONNECTOR_ERROR, is_fault=True, cause=_RAISED)
+        if judge_float(answer).outcome is Outcome.FAILED:
+            self._log_failure(rail.name, "read_float", answer, began, None)
+        return answer
+
+    def _log_failure(
+        self,
+        rail: str,
+        operation: str,
+        answer: SendAnswer | StatusAnswer | FloatAnswer,
+        began: float,
+        order_id: str | None,
+    ) -> None:
+        log_failed_call(rail, operation, cause_of(answer), self.clock.monotonic() - began, order_id)
 
     async def _checked_inquiry(self, rail: Rail, attempt: Attempt, details: AttemptDetails) -> StatusAnswer:
         """Ask, and replace an answer that names another reference than the attempt's by NO_INFORMATION."""
@@ -214,6 +251,7 @@ class PolicyDispatch:
         return StatusAnswer(
             status_at_rail=RailStatus.NO_INFORMATION,
             provider_code=_OTHER_REFERENCE,
+            cause=Cause(CauseCode.OTHER_REFERENCE),
             reference=answer.reference,
             retry_after_s=answer.retry_after_s,
             paced_s=answer.paced_s,
@@ -271,6 +309,7 @@ class _Tries:
     rail: Rail
     order: SendOrder
     attempt_timeout_s: float
+    clock: Clock
     count: int = 0
     last: SendAnswer | None = None
     worst: Evidence = Evidence.NOT_SENT
@@ -280,6 +319,7 @@ class _Tries:
         self.count += 1
         left_s = remaining()
         timeout_s = self.attempt_timeout_s if left_s is None else min(self.attempt_timeout_s, left_s)
+        began = self.clock.monotonic()
         try:
             answer = await self.rail.send(self.order, timeout_s=timeout_s)
         except Exception:
@@ -288,15 +328,36 @@ class _Tries:
                 evidence=Evidence.AMBIGUOUS,
                 failure=Failure(FailureCode.PROVIDER_ERROR),
                 provider_code=_CONNECTOR_ERROR,
+                cause=_RAISED,
             )
+        if answer.evidence is not Evidence.ACCEPTED and judge_send(answer).outcome is Outcome.FAILED:
+            took_s = self.clock.monotonic() - began
+            operation = self.order.operation.value
+            log_failed_call(self.rail.name, operation, cause_of(answer), took_s, self.order.order_id)
         self.last, self.worst = answer, self.worst.worst(answer.evidence)
         return answer
 
 
-def _unsent(code: str, retry_after_s: float | None) -> SendAnswer:
+def log_failed_call(
+    rail: str, operation: str, cause: Cause | None, took_s: float, order_id: str | None
+) -> None:
+    """Write the one line of a failed call to a rail."""
+    log.warning(
+        "rail_call_failed",
+        rail=rail,
+        operation=operation,
+        cause=None if cause is None else cause.code.value,
+        message=None if cause is None else cause.message,
+        latency_ms=round(took_s * 1_000),
+        order_id=order_id,
+    )
+
+
+def _unsent(code: CauseCode, retry_after_s: float | None) -> SendAnswer:
     return SendAnswer(
         evidence=Evidence.NOT_SENT,
         failure=Failure(FailureCode.PROVIDER_UNAVAILABLE, reroute=True),
-        provider_code=code,
+        provider_code=code.value,
         retry_after_s=retry_after_s,
+        cause=Cause(code),
     )

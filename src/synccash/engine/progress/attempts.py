@@ -110,6 +110,7 @@ class Attempts:
             original_reference=debit.reference if debit else None,
             original_transaction_id=debit.provider_transaction_id if debit else None,
             livemode=case.order.livemode,
+            order_id=case.order.id,
         )
 
     def details_of(self, case: Case, attempt: Attempt) -> AttemptDetails:

@@ -43,7 +43,7 @@ from synccash.payments.lifecycle import (
 )
 from synccash.payments.payment import StatusDetail
 from synccash.payments.ports import Clock
-from synccash.payments.rail import RailStatus, StatusAnswer
+from synccash.payments.rail import RailStatus, StatusAnswer, cause_facts
 from synccash.payments.receipts import Receipt, receipt_of, received_by
 from synccash.payments.risk import RiskDecision, RiskOutcome
 from synccash.payments.routing import FLOAT_TOO_LOW, UNCONFIRMED, Route
@@ -71,6 +71,7 @@ class Decisions:
             "evidence": sent.worst,
             "tries": sent.tries,
             "code": sent.answer.provider_code,
+            **cause_facts(sent.answer),
         }
         entry = self.commit_builder.entry("sent", facts)
         if after.state.is_dead:
@@ -273,7 +274,10 @@ class Decisions:
     def callbacks_checked(self, case: Case, asked: Sequence[tuple[Attempt, StatusAnswer]]) -> Commit:
         """Record the rails' answers about closed attempts with unchecked callbacks, and keep the lease."""
         timeline = tuple(
-            self.commit_builder.entry("inquired", {"attempt": attempt.id, "standing": answer.status_at_rail})
+            self.commit_builder.entry(
+                "inquired",
+                {"attempt": attempt.id, "standing": answer.status_at_rail, **cause_facts(answer)},
+            )
             for attempt, answer in asked
         )
         lease = KeepLease(self.settings.lease_s)
@@ -443,7 +447,11 @@ class Decisions:
             wait_s = self._before_expiry_s(answered, after, wait_s, resend_in_s)
         if answer.retry_after_s is not None:
             wait_s = max(wait_s, answer.retry_after_s)
-        facts: dict[str, str | None] = {"attempt": after.id, "standing": answer.status_at_rail}
+        facts: dict[str, str | None] = {
+            "attempt": after.id,
+            "standing": answer.status_at_rail,
+            **cause_facts(answer),
+        }
         if answer.refused_locally:
             facts["code"] = answer.provider_code
         entries = () if answer.deferred else (self.commit_builder.entry("inquired", facts),)

@@ -17,7 +17,7 @@ from synccash.payments.case import Lease, PaymentCase, ReleaseLease
 from synccash.payments.errors import ObjectNotFoundError, OtpTriesExceededError, StateConflictError
 from synccash.payments.payment import Payment, PaymentStatus
 from synccash.payments.ports import Clock
-from synccash.payments.rail import NextActionType, SendAnswer
+from synccash.payments.rail import NextActionType, SendAnswer, cause_facts
 from synccash.payments.request import Tenant
 from synccash.resilience.evidence import Evidence
 
@@ -88,7 +88,12 @@ class OtpSubmitter:
             return await self._present(case.order.id)
         answer = await self.dispatch.submit_otp(self.order_worker.rails[live.rail], live, otp)
         order = self._after(case.order, live, answer, asked)
-        facts = {"attempt": live.id, "evidence": answer.evidence, "code": answer.provider_code}
+        facts = {
+            "attempt": live.id,
+            "evidence": answer.evidence,
+            "code": answer.provider_code,
+            **cause_facts(answer),
+        }
         capability = self.order_worker.rails[live.rail].capabilities.operations[live.operation]
         commit = self.commit_builder.commit(
             case,

@@ -32,6 +32,7 @@ from synccash.rails.answers import (
     is_legible,
     matching,
     no_information,
+    no_response,
     no_status,
     pesewas,
     read_transaction_id,
@@ -131,7 +132,7 @@ def judge_status(
 ) -> StatusAnswer:
     """Return the status of a request by Hubtel's own answer about `client_reference` and no other."""
     if isinstance(answer, TransportFailure):
-        return no_information(answer.fault.value)
+        return no_response(answer)
     body = _with_lower_names(answer.json_object())
     if answer.status != 200 or body is None:
         return no_status(answer, _code(body))

@@ -37,6 +37,7 @@ from synccash.rails.answers import (
     matching,
     no_float,
     no_information,
+    no_response,
     no_status,
     pesewas,
     read_transaction_id,
@@ -180,7 +181,7 @@ def judge_status(
     currency than `currency` are not read as ours.
     """
     if isinstance(answer, TransportFailure):
-        return no_information(answer.fault.value)
+        return no_response(answer)
     body = answer.json_object()
     code = error_code(answer, body)
     if code == _NOT_FOUND and answer.status == 404:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
+from synccash.payments.causes import Cause, CauseCode
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.money import to_major
 from synccash.payments.payer import Network
@@ -26,7 +27,7 @@ from synccash.payments.rail import (
     SendOrder,
     StatusAnswer,
 )
-from synccash.rails.answers import no_information, retry_after_s
+from synccash.rails.answers import cause_of_response, cause_of_silence, no_information, retry_after_s
 from synccash.rails.authorization import basic_authorization, bearer_authorization
 from synccash.rails.bearer import BearerTokens, Granted, NotGranted, Token
 from synccash.rails.connector import PacedFloatConnector
@@ -144,6 +145,7 @@ class MtnMomo(PacedFloatConnector):
                 failure=answer.failure,
                 provider_code=answer.provider_code,
                 retry_after_s=answer.retry_after_s,
+                cause=answer.cause,
             )
         return judge_send(answer, order.operation)
 
@@ -159,7 +161,7 @@ class MtnMomo(PacedFloatConnector):
         path = f"{product.name}/v1_0/{_RESOURCES[operation]}/{reference}"
         answer = await self._call(product, "GET", path, {}, None, timeout_s)
         if isinstance(answer, NotGranted):
-            return no_information(answer.provider_code, answer.retry_after_s)
+            return no_information(answer.provider_code, answer.retry_after_s, cause=answer.cause)
         status = judge_status(answer, operation, reference, self._settings.currency, details)
         return replace(status, paced_s=paced_s)
 
@@ -168,7 +170,7 @@ class MtnMomo(PacedFloatConnector):
         product, path = self._products[Operation.PAYOUT], "disbursement/v1_0/account/balance"
         answer = await self._call(product, "GET", path, {}, None, timeout_s)
         if isinstance(answer, NotGranted):
-            return FloatAnswer(provider_code=answer.provider_code)
+            return FloatAnswer(provider_code=answer.provider_code, cause=answer.cause)
         return judge_balance(answer, self._settings.currency)
 
     def _product(self, name: str, credentials: ProductCredentials, clock: Clock) -> _Product:
@@ -257,10 +259,14 @@ def _identity(settings: MtnMomoSettings) -> str:
 def read_token(answer: Exchange | TransportFailure) -> Granted | NotGranted:
     """Read the answer to a request for a token. Refused credentials are for the operator to correct."""
     if isinstance(answer, TransportFailure):
-        return _no_token(FailureCode.PROVIDER_UNAVAILABLE, answer.fault.value)
+        return _no_token(FailureCode.PROVIDER_UNAVAILABLE, answer.fault.value, cause_of_silence(answer))
     why = f"token_http_{answer.status}"
     if answer.status in _CREDENTIALS_REFUSED:
-        return _no_token(FailureCode.PROVIDER_ACCOUNT_BLOCKED, why)
+        return _no_token(
+            FailureCode.PROVIDER_ACCOUNT_BLOCKED,
+            why,
+            Cause(CauseCode.CREDENTIALS_REFUSED, f"HTTP {answer.status}"),
+        )
     body = (answer.json_object() or {}) if answer.status == 200 else {}
     text: object = body.get("access_token")
     lifetime: object = body.get("expires_in")
@@ -273,11 +279,15 @@ def read_token(answer: Exchange | TransportFailure) -> Granted | NotGranted:
         and 0 < lifetime < 10**9
     ):
         return Granted(Secret(text), float(lifetime))
-    return _no_token(FailureCode.PROVIDER_UNAVAILABLE, why, retry_after_s(answer))
+    return _no_token(
+        FailureCode.PROVIDER_UNAVAILABLE, why, cause_of_response(answer, None), retry_after_s(answer)
+    )
 
 
-def _no_token(code: FailureCode, why: str, retry_after: float | None = None) -> NotGranted:
-    return NotGranted(Failure(code, reroute=True, provider_code=why), why, retry_after)
+def _no_token(code: FailureCode, why: str, cause: Cause, retry_after: float | None = None) -> NotGranted:
+    return NotGranted(Failure(code, reroute=True, provider_code=why), why, retry_after, cause=cause)
 
 
-_NO_TOKEN_IN_TIME = _no_token(FailureCode.PROVIDER_UNAVAILABLE, "token_timeout")
+_NO_TOKEN_IN_TIME = _no_token(
+    FailureCode.PROVIDER_UNAVAILABLE, "token_timeout", Cause(CauseCode.TIMEOUT, "no access token")
+)

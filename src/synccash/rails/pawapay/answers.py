@@ -38,6 +38,7 @@ from synccash.rails.answers import (
     matching,
     no_float,
     no_information,
+    no_response,
     no_status,
     read_transaction_id,
     refused,
@@ -172,7 +173,7 @@ def judge_status(
 ) -> StatusAnswer:
     """Return the status of a request by pawaPay's own answer, which says NOT_FOUND with HTTP 200."""
     if isinstance(answer, TransportFailure):
-        return no_information(answer.fault.value)
+        return no_response(answer)
     body = answer.json_object()
     if answer.status != 200 or body is None:
         return no_status(answer, failure_code(body))

@@ -36,6 +36,7 @@ from synccash.rails.answers import (
     matching,
     no_float,
     no_information,
+    no_response,
     no_status,
     read_transaction_id,
     refused,
@@ -191,7 +192,7 @@ def judge_otp(answer: Exchange | TransportFailure, reference: str) -> SendAnswer
 def judge_status(answer: Exchange | TransportFailure, operation: Operation, reference: str) -> StatusAnswer:
     """Return the status of a charge or a transfer by Paystack's own answer."""
     if isinstance(answer, TransportFailure):
-        return no_information(answer.fault.value)
+        return no_response(answer)
     body = answer.json_object()
     if body is not None and _is_not_found(answer, body):
         return StatusAnswer(status_at_rail=RailStatus.NOT_FOUND, provider_code=_code(body) or "not_found")
@@ -214,7 +215,7 @@ def judge_refunds(answer: Exchange | TransportFailure, reference: str, amount: i
     that it is reported as a contradiction. NOT_FOUND is returned only for a complete list.
     """
     if isinstance(answer, TransportFailure):
-        return no_information(answer.fault.value)
+        return no_response(answer)
     body = answer.json_object()
     listed: object = body.get("data") if body is not None and body.get("status") is True else None
     if answer.status != 200 or not isinstance(listed, list):
@@ -267,6 +268,7 @@ def recipient_code(answer: Exchange | TransportFailure) -> str | SendAnswer:
         provider_code=f"recipient_{sent.provider_code or 'unreadable'}"[:64],
         retry_after_s=sent.retry_after_s,
         http_status=sent.http_status,
+        cause=sent.cause,
     )
 
 
