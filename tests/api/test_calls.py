@@ -239,6 +239,16 @@ async def test_neither_numbers_nor_keys_reach_logs_errors_or_metrics(api: Served
         assert canary not in wrong.text + metrics.text + lines, canary
 
 
+async def test_the_log_line_of_a_post_names_the_order_also_when_it_is_repeated(
+    api: Served, log_lines: io.StringIO
+):
+    body = {"amount": 100, "currency": "GHS", "payer": {"msisdn": NUMBER}, "reference": "order-1"}
+    first = (await api.send("POST", "/payments", body, Idempotency_Key="same")).json()["id"]
+    await api.send("POST", "/payments", body, Idempotency_Key="same")
+    lines = [json.loads(line) for line in log_lines.getvalue().splitlines()]
+    assert [line["order_id"] for line in lines if line["event"] == "request"] == [first, first]
+
+
 async def test_every_request_is_logged_with_id_merchant_route_and_refusal_code(
     api: Served, log_lines: io.StringIO
 ):

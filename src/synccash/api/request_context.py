@@ -21,6 +21,9 @@ UNLOGGED = "synccash.unlogged"
 """Set in a request's scope when another line of the log stands for it."""
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
+_ORDER = re.compile(rb'\{"id":"((?:pay|re|po)_[A-Za-z0-9]{1,64})"')
+"""The beginning of a response that shows an order."""
+_START_BYTES = 96
 _SAMPLED = 1
 """The only flag of version 00 of `traceparent`; all others are sent as 0."""
 SECURITY_HEADERS: Mapping[bytes, bytes] = {
@@ -128,20 +131,23 @@ class RequestContext:
                 if response.status is not None:
                     self.counts.count(scope["method"], route, response.status, took_s)
                 if UNLOGGED not in scope:
-                    self._log(scope, route, response.status, took_s * 1000)
+                    self._log(scope, route, response, took_s * 1000)
 
-    def _log(self, scope: Scope, route: str | None, status: int | None, took_ms: float) -> None:
+    def _log(self, scope: Scope, route: str | None, response: "_ResponseHeaders", took_ms: float) -> None:
         """Write the request's log line: with the route, because the path may hold a callback's token."""
         parameters: dict[str, Any] = scope.get("path_params") or {}
+        ids = {name: value for name, value in parameters.items() if name.endswith("_id")}
+        if scope["method"] == "POST" and response.order_id is not None:
+            ids["order_id"] = response.order_id
         log.info(
             "request",
             method=scope["method"],
             route=route,
-            status=status,
+            status=response.status,
             code=scope.get(REFUSAL_CODE),
             took_ms=round(took_ms, 2),
             **self.caller_ids(scope),
-            **{name: value for name, value in parameters.items() if name.endswith("_id")},
+            **ids,
         )
 
 
@@ -155,14 +161,24 @@ def cancelled_from_outside() -> bool:
 
 
 class _ResponseHeaders:
-    """Adds the ids of the request to its response, and keeps the status."""
+    """Adds the ids of the request to its response, and keeps the status and the start of the body.
 
-    __slots__ = ("_headers", "_send", "status")
+    An answer of the idempotency middleware passes no handler, so the order's id is read from the body.
+    """
+
+    __slots__ = ("_headers", "_send", "_start", "status")
 
     def __init__(self, send: Send, request_id: str, traceparent: str) -> None:
         self._send = send
         self._headers = [(b"request-id", request_id.encode()), (b"traceparent", traceparent.encode())]
+        self._start: bytes = b""
         self.status: int | None = None
+
+    @property
+    def order_id(self) -> str | None:
+        """The id of the order that the response shows; None where it shows none."""
+        match = _ORDER.match(self._start)
+        return None if match is None else match[1].decode()
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -171,6 +187,8 @@ class _ResponseHeaders:
             named = {name.lower() for name, _ in headers}
             defaults = [field for field in SECURITY_HEADERS.items() if field[0] not in named]
             message = {**message, "headers": [*headers, *defaults, *self._headers]}
+        elif not self._start:
+            self._start = message.get("body", b"")[:_START_BYTES]
         await self._send(message)
 
 

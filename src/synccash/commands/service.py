@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -17,6 +17,7 @@ def up(
     workers: int | None = None,
     sandbox: Annotated[bool, Parameter(negative="--no-sandbox")] = True,
     sandbox_url: str | None = None,
+    requests: Literal["auto", "text", "json", "off"] = "auto",
 ) -> int:
     """Run everything on this machine: servers, migrations, API, worker, webhooks and sandbox rails.
 
@@ -34,6 +35,9 @@ def up(
         Run simulated rails on this machine.
     sandbox_url
         The URL of a sandbox that already runs elsewhere.
+    requests
+        How the requests to the API are printed: text, json or off; auto prints text on a terminal (without
+        colours where NO_COLOR is set), and JSON lines elsewhere.
     """
     from synccash.local.up import UpError, UpOptions
     from synccash.local.up import up as run
@@ -45,7 +49,11 @@ def up(
         **{name: str(value) for name, value in given.items() if value is not None},
     }
     options = UpOptions(
-        data_dir=data_dir, sandbox_port=sandbox_port, sandbox=sandbox, sandbox_url=sandbox_url
+        data_dir=data_dir,
+        sandbox_port=sandbox_port,
+        sandbox=sandbox,
+        sandbox_url=sandbox_url,
+        requests=requests,
     )
     try:
         return run(options, loaded(environment), environment)

@@ -261,7 +261,7 @@ def audit(demo: Demo) -> str:
 
 def start(folder: Path, port: int, sandbox_port: int) -> subprocess.Popen[str]:
     """Start `synccash up` on this machine."""
-    command = [sys.executable, "-m", "synccash.cli", "up", "--port", str(port)]
+    command = [sys.executable, "-m", "synccash.cli", "up", "--port", str(port), "--requests", "off"]
     command += ["--sandbox-port", str(sandbox_port), "--data-dir", str(folder / "data")]
     return subprocess.Popen(  # noqa: S603 - our own command
         command, stdout=subprocess.PIPE, stderr=(folder / "up.log").open("w"), text=True, bufsize=1

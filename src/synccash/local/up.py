@@ -21,6 +21,7 @@ from typing import Any
 from synccash.administration.database import ENCRYPTION_KEYS_FILE
 from synccash.engine.system import SystemClock
 from synccash.local.free_ports import SANDBOX_PORTS, free_run_of_ports
+from synccash.local.request_lines import RequestFormat, RequestLines, is_coloured, resolved
 from synccash.local.supervisor import PreparedChild, Program, Supervisor
 from synccash.payments.balance import BalanceAccount, credit_source
 from synccash.payments.rail import Environment
@@ -74,12 +75,14 @@ class UpError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpOptions:
-    """The options of `synccash up`. `sandbox_url`: a sandbox that already runs elsewhere."""
+    """The options of `synccash up`. `sandbox_url`: a sandbox that already runs elsewhere. `requests`: the
+    format in which the requests to the API are printed."""
 
     data_dir: Path
     sandbox_port: int = 8100
     sandbox: bool = True
     sandbox_url: str | None = None
+    requests: RequestFormat = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +157,7 @@ class Up:
         return f"http://127.0.0.1:{port}"
 
     def _prepare_apis(self, listener: socket.socket) -> list[PreparedChild]:
-        fd, workers = listener.fileno(), self.loaded.settings.workers
-        names = ["api"] if workers == 1 else [f"api-{number}" for number in range(1, workers + 1)]
+        fd = listener.fileno()
         return [
             self.supervisor.prepare(
                 Program(
@@ -166,7 +168,7 @@ class Up:
                     pass_fds=(fd,),
                 )
             )
-            for name in names
+            for name in self._api_names()
         ]
 
     def _start_background(self, environment: Mapping[str, str]) -> None:
@@ -275,10 +277,12 @@ class Up:
     def _make_tend(self, servers: Servers, port: int, environment: Mapping[str, str]) -> Callable[[], None]:
         ready = f"http://127.0.0.1:{port}/health/ready"
         waiting, is_started, start_by = True, False, time.monotonic() + _API_FIRST_S
+        requests = self._request_lines()
 
         def tend() -> None:
             nonlocal waiting, is_started
             servers.tend(say)
+            requests.forward()
             is_ready = waiting and answers(ready)
             if not is_started and (is_ready or time.monotonic() > start_by):
                 # Not before, because they would compete with the API for the CPU.
@@ -289,6 +293,17 @@ class Up:
                 say(f"ready after {time.monotonic() - self.began:.1f} s; Ctrl-C stops everything")
 
         return tend
+
+    def _request_lines(self) -> RequestLines:
+        logs = [self._log(name) for name in self._api_names()]
+        kind = resolved(self.options.requests, sys.stdout)
+        lines = RequestLines(logs, sys.stdout, kind, is_coloured(sys.stdout, self.environment))
+        lines.skip_old()
+        return lines
+
+    def _api_names(self) -> list[str]:
+        workers = self.loaded.settings.workers
+        return ["api"] if workers == 1 else [f"api-{number}" for number in range(1, workers + 1)]
 
     def _wait(self, seconds: float) -> None:
         if self.supervisor.pause(seconds):
