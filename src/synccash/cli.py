@@ -57,6 +57,7 @@ def _commands() -> "App":
     from synccash.commands.breakers import BREAKERS
     from synccash.commands.config import CONFIG
     from synccash.commands.encryption import ENCRYPTION
+    from synccash.commands.health import health
     from synccash.commands.listen import listen
     from synccash.commands.merchants import KEYS, MERCHANTS
     from synccash.commands.operators import COMMANDS, OPERATORS
@@ -82,7 +83,7 @@ def _commands() -> "App":
         APPROVALS,
         AUDIT,
     )
-    for command in (*service.COMMANDS, *COMMANDS, *nouns, reconcile, listen, *erasure.COMMANDS):
+    for command in (*service.COMMANDS, *COMMANDS, *nouns, health, reconcile, listen, *erasure.COMMANDS):
         app.command(command)
     return app
 

@@ -78,6 +78,9 @@ class Failing:
             return {"mtn_momo": "ok"}
         raise RuntimeError("canary")
 
+    def silent_rails(self):
+        return ()
+
     def warnings(self):
         raise RuntimeError("canary")
 

@@ -97,6 +97,10 @@ class Health(Protocol):
         """Return what works but waits for an operator, as (part of the service, what to do)."""
         ...
 
+    def silent_rails(self) -> Sequence[tuple[str, int]]:
+        """Return the rails whose callbacks do not arrive, each with the number of ends without one."""
+        ...
+
 
 @runtime_checkable
 class WalletLimits(Protocol):

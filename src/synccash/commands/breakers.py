@@ -15,6 +15,7 @@ Why = Annotated[str | None, Parameter(help="The reason, recorded in the audit lo
 _RESOURCE = ("resilience", "circuit-breakers")
 
 
+@BREAKERS.default
 @BREAKERS.command(name="list")
 def list_breakers(*, url: Url = None, json: bool = False) -> int:
     """List all breakers, each with its worst state among the live processes."""
@@ -64,11 +65,31 @@ def _print(found: list[dict[str, Any]]) -> int:
             one["statistics"]["failures"],
             one["statistics"]["blocked"],
             len(one["instances"]),
+            *_failed(one["statistics"]["last_failure"]),
             one["reason"],
         )
         for one in found
     ]
-    titles = ("breaker", "state", "retry in s", "successes", "failures", "blocked", "processes", "reason")
-    return print_table(
+    counts = ("successes", "failures", "blocked", "processes")
+    titles = ("breaker", "state", "retry in s", *counts, "failed at", "cause", "reason")
+    code = print_table(
         titles, rows, nothing="No breakers. Check that a rail is configured: synccash config show"
     )
+    for text in _explained(found):
+        print(f"\n{text}")
+    return code
+
+
+def _failed(failure: dict[str, Any] | None) -> tuple[str | None, str | None]:
+    return (None, None) if failure is None else (failure["at"], failure["type"])
+
+
+def _explained(found: list[dict[str, Any]]) -> list[str]:
+    """Return each cause of a breaker that is not closed once, in words and with what to do about it."""
+    failures = [one["statistics"]["last_failure"] for one in found if one["state"] != "closed"]
+    texts = {
+        one["type"]: f"{one['type']}: {one['message']}. {one['action']}"
+        for one in failures
+        if one is not None and one["action"]
+    }
+    return list(texts.values())

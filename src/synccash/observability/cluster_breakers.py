@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
+from synccash.payments.causes import action_for
+from synccash.payments.document import moment
 from synccash.resilience.circuit_breaker import CircuitBreaker
 from synccash.resilience.ports import Cluster, Peer
 from synccash.resilience.registry import Registry
@@ -29,10 +32,10 @@ _MAXIMA = ("in_a_row", "rounds", "version")
 class ClusterBreakers:
     """Names match in any case; a bare service means its collect breaker, and for a reset all its breakers.
 
-    State, reason and last failure are those of the worst live process. Counts are summed; of `in_a_row`,
-    `rounds` and `version` the greatest is shown. A peer that has not reported since the last reset or
-    force-open is listed, but its former state is not used. Without a `cluster`, or while it is unreachable,
-    only this process is shown.
+    State and reason are those of the worst live process; the last failure is the latest of all. Counts are
+    summed; of `in_a_row`, `rounds` and `version` the greatest is shown. A peer that has not reported since
+    the last reset or force-open is listed, but its former state is not used. Without a `cluster`, or while
+    it is unreachable, only this process is shown.
     """
 
     registry: Registry
@@ -107,7 +110,20 @@ def _instance(instance: str, age_s: float, report: Mapping[str, Any]) -> dict[st
         "state": state,
         "retry_after": report["retry_after"],
         "reason": report["reason"] or None,
-        "statistics": {**report, "state": state},
+        "statistics": {**report, "state": state, "last_failure": _shown_failure(report["last_failure"])},
+    }
+
+
+def _shown_failure(failure: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return a failure with its time as the API writes times, and what to do about its cause."""
+    if failure is None:
+        return None
+    at = moment(datetime.fromtimestamp(failure["at"], UTC))
+    return {
+        "type": failure["type"],
+        "message": failure["message"],
+        "at": at,
+        "action": action_for(failure["type"]),
     }
 
 
@@ -116,8 +132,10 @@ def _combined(instances: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     current = [one for one in instances if one["statistics"]["version"] == newest]
     worst = max(current, key=lambda one: (_BY_SEVERITY.index(one["state"]), one["retry_after"] or 0.0))
     reports = [one["statistics"] for one in instances]
+    failures = [one["last_failure"] for one in reports if one["last_failure"] is not None]
     statistics = {
         **worst["statistics"],
+        "last_failure": max(failures, key=lambda one: one["at"], default=None),
         **{field: sum(_values(reports, field)) for field in _SUMMED},
         **{field: max(_values(reports, field)) for field in _MAXIMA},
         "durations": [sum(counts) for counts in zip(*(one["durations"] for one in reports), strict=True)],

@@ -38,6 +38,7 @@ class ServiceHealth:
     recovery: Callable[[], Recovery]
     durability_of: Callable[[], Awaitable[Durability]]
     current_warnings: Callable[[], Sequence[tuple[str, str]]] = tuple
+    current_silent_rails: Callable[[], Sequence[tuple[str, int]]] = tuple
 
     async def database(self) -> bool:
         """True when PostgreSQL answers a query and takes writes."""
@@ -77,6 +78,10 @@ class ServiceHealth:
     def warnings(self) -> Sequence[tuple[str, str]]:
         """Return what works but waits for an operator, as (part of the service, text)."""
         return self.current_warnings()
+
+    def silent_rails(self) -> Sequence[tuple[str, int]]:
+        """Return the rails whose callbacks do not arrive, each with the number of ends without one."""
+        return self.current_silent_rails()
 
     def _status(self, name: str, rail: AccountRail) -> str:
         if rail.is_unconfirmed:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from synccash.payments.causes import Cause, CauseCode
+
 _ID = "01jb3k8v7m2q4r6t8w0y1z3a5c"
 _PAYMENT_ID, _REFUND_ID, _PAYOUT_ID = f"pay_{_ID}", f"re_{_ID}", f"po_{_ID}"
 _CREATED, _UPDATED, _EXPIRES = (
@@ -11,6 +13,7 @@ _CREATED, _UPDATED, _EXPIRES = (
     "2026-03-02T09:30:00.125Z",
 )
 _MERCHANT = "mer_01ja0d4f6g8h0j2k4m6n8p0q2r"
+_TIMEOUT = Cause(CauseCode.TIMEOUT)
 
 REQUEST_EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "PaymentBody": {
@@ -213,7 +216,12 @@ _STATISTICS: Mapping[str, Any] = {
     "probes_succeeded": 0,
     "durations": [0, 0, 8, 640, 2410, 890, 120, 31, 8, 12, 20, 0],
     "seconds": 402.75,
-    "last_failure": {"type": "TimeoutError", "message": "no answer within 10 s", "at": 86210.5},
+    "last_failure": {
+        "type": _TIMEOUT.code.value,
+        "message": _TIMEOUT.message.removesuffix("."),
+        "at": _CREATED,
+        "action": _TIMEOUT.action,
+    },
     "version": 0,
 }
 _BREAKER: Mapping[str, Any] = {
@@ -523,8 +531,11 @@ ANSWER_EXAMPLES: Mapping[str, Mapping[str, Any]] = {
             {
                 "what": "mtn_momo:collect",
                 "state": "open",
-                "detail": "12 of 20 calls failed",
+                "detail": f"12 of 20 calls failed; last: {_TIMEOUT.for_breaker}. {_TIMEOUT.action}",
                 "retry_after": 18.4,
+                "cause": _TIMEOUT.code.value,
+                "action": _TIMEOUT.action,
+                "since": _CREATED,
             }
         ],
         "breakers": {"mtn_momo:collect": "open", "mtn_momo:payout": "closed"},

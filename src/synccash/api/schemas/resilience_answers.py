@@ -23,9 +23,10 @@ _BUCKETS = len(BOUNDS_S) + 1
 class LastFailureShown(msgspec.Struct):
     """The latest failure; personal data in it is masked."""
 
-    type: Annotated[str, described("The type of the error")]
-    message: Annotated[str, described("The text of the error")]
-    at: Annotated[float, described("Seconds of the process's own clock, which starts anywhere")]
+    type: Annotated[str, described("The code of the cause, such as timeout; of an exception its type")]
+    message: Annotated[str, described("The cause in words")]
+    at: Annotated[Moment, described("When it happened")]
+    action: Annotated[str | None, described("What to do about it; null: the list of causes has no such code")]
 
 
 class BreakerStatisticsShown(msgspec.Struct):
@@ -184,6 +185,9 @@ class TroubleShown(msgspec.Struct):
     state: Annotated[str, described("Its state, such as open, low, away or warning")]
     detail: Annotated[str | None, described("What happened and what to do")]
     retry_after: Annotated[float | None, described("Seconds until it is tried again; null: not known")]
+    cause: Annotated[str | None, described("The code of the cause, such as timeout; null: no code fits")]
+    action: Annotated[str | None, described("What to do, where the cause has a code")]
+    since: Annotated[Moment | None, described("The latest failure; null: not known")]
 
 
 class NoticeShown(msgspec.Struct):

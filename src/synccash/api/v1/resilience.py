@@ -1,6 +1,7 @@
 """`/resilience`: the operator's calls on circuit breakers, rate limits, idempotency, floats and routes."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from litestar import Router, get, post
@@ -23,6 +24,7 @@ from synccash.api.schemas.resilience_answers import (
 from synccash.api.v1.management import Management, ReasonParameter, reason_of
 from synccash.api.v1.rate_limits import block_key, get_limits, unblock_key
 from synccash.api.v1.routes import dry_run
+from synccash.api.v1.troubles import breaker_notices, breaker_troubles, callback_troubles, trouble
 from synccash.payments.errors import StoreUnavailableError
 
 Name = Annotated[str, PathParameter()]
@@ -122,53 +124,38 @@ async def resilience_health(
         health.durability(),
         _notices(management),
     )
-    troubles = [
-        {
-            "what": one["name"],
-            "state": one["state"],
-            "detail": one["reason"],
-            "retry_after": one["retry_after"],
-        }
-        for one in known
-        if one["state"] != "closed"
-    ]
+    now = datetime.now(UTC)
+    troubles = breaker_troubles(known, now) + callback_troubles(health.silent_rails())
+    notices += breaker_notices(known, now)
     floats = management.floats()
-    troubles.extend(
-        {
-            "what": f"{one['rail']}:float",
-            "state": "low",
-            "detail": f"The float is below {one['alarm_below']} pesewas. Top it up.",
-            "retry_after": None,
-        }
+    troubles += [
+        trouble(f"{one['rail']}:float", "low", f"The float is below {one['alarm_below']} pesewas. Top it up.")
         for one in floats
         if one["is_low"]
-    )
+    ]
     rail_statuses = health.rails() if database else {}
     for name in sorted(name for name, status in rail_statuses.items() if status == "unconfirmed"):
         detail = (
             "The credentials of this account have changed, so nothing new is sent to it. If they belong to "
             f"the same business, run `synccash rails confirm {name}`; if not, give them another label."
         )
-        troubles.append({"what": name, "state": "unconfirmed", "detail": detail, "retry_after": None})
-    troubles += [
-        {"what": what, "state": "warning", "detail": detail, "retry_after": None}
-        for what, detail in health.warnings()
-    ]
+        troubles.append(trouble(name, "unconfirmed", detail))
+    troubles += [trouble(what, "warning", detail) for what, detail in health.warnings()]
     if not valkey:
         detail = (
             "Valkey is unreachable: each process counts limits alone, and stored responses come from "
             "PostgreSQL. Restore Valkey."
         )
-        troubles.append({"what": "valkey", "state": "away", "detail": detail, "retry_after": None})
+        troubles.append(trouble("valkey", "away", detail))
     if health.sends_held():
         detail = (
             "The database may lack commits, so nothing is sent for any order. Follow Restoring a backup in "
             "docs/operating.md, then run `synccash recovery release`."
         )
-        troubles.insert(0, {"what": "recovery", "state": "active", "detail": detail, "retry_after": None})
+        troubles.insert(0, trouble("recovery", "active", detail))
     if not database:
         detail = "PostgreSQL is unreachable or read-only, so no request is accepted. Restore it first."
-        troubles.insert(0, {"what": "postgresql", "state": "away", "detail": detail, "retry_after": None})
+        troubles.insert(0, trouble("postgresql", "away", detail))
     status = "unavailable" if not database else "degraded" if troubles else "ok"
     states = {one["name"]: one["state"] for one in known}
     shown = {"status": status, "troubles": troubles, "breakers": states}

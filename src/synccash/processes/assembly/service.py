@@ -15,6 +15,7 @@ from synccash.engine.dispatch.rail_watch import RailWatch
 from synccash.engine.engine import Engine
 from synccash.engine.ports import Rail
 from synccash.observability.backlog import Backlog
+from synccash.observability.callback_watch import CallbackWatch
 from synccash.observability.cluster_breakers import ClusterBreakers
 from synccash.observability.health import ServiceHealth
 from synccash.observability.loop_watch import LoopWatch
@@ -51,6 +52,7 @@ from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.erasure import PostgresErasure
 from synccash.stores.postgres.lookup_key import WRONG_LOOKUP_KEY, is_lookup_key_wrong
 from synccash.stores.postgres.merchants import PostgresKeys
+from synccash.stores.postgres.missing_callbacks import PostgresMissingCallbacks
 from synccash.stores.postgres.operators import PostgresOperators
 from synccash.stores.postgres.payer_networks import PostgresNetworks
 from synccash.stores.postgres.rail_status import PostgresRailStatus
@@ -113,6 +115,8 @@ async def assembled(settings: Settings, database_url: Secret | str) -> AsyncGene
         webhooks = PostgresWebhooks(wiring.database)
         undelivered = UndeliveredWatch(webhooks, wiring.clock)
         wiring.run_in_background("undelivered", undelivered.run)
+        callbacks = CallbackWatch(parts.rails, PostgresMissingCallbacks(wiring.database), wiring.clock)
+        wiring.run_in_background("callback_watch", callbacks.run)
         health = ServiceHealth(
             wiring.pool,
             ping_valkey,
@@ -121,6 +125,7 @@ async def assembled(settings: Settings, database_url: Secret | str) -> AsyncGene
             lambda: engine.recovery.known,
             recovery.durability,
             lambda: (*folding.warnings(), *undelivered.warnings()),
+            callbacks.silent_rails,
         )
         register_breakers(wiring.registry, parts.rails)
         share_health(wiring, parts.rail_health)
