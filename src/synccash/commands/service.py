@@ -126,6 +126,8 @@ def drill(
     faults: str = "kill,pause,valkey,rails",
     sabotage: bool = False,
     report: Path | None = None,
+    compare: bool = False,
+    json: bool = False,
 ) -> int:
     """Run an outage drill on sandbox rails: injects faults into real processes, then audits the rails' books.
 
@@ -146,13 +148,25 @@ def drill(
     sabotage
         Debit one payment twice on purpose, to prove that the audit finds it; the exit code is then 1.
     report
-        Write an HTML report to this file.
+        Write an HTML page to this file, with everything on one time axis. It needs no other file.
+    compare
+        Run the same drill a second time without retries and circuit breakers, and show both side by side.
+    json
+        Print one JSON document instead of the text.
     """
     from synccash.drill.command import run
     from synccash.drill.run import DrillError
 
     try:
-        return run(payments=payments, seed=seed, faults=faults, report=report, sabotage=sabotage)
+        return run(
+            payments=payments,
+            seed=seed,
+            faults=faults,
+            report=report,
+            sabotage=sabotage,
+            compare=compare,
+            as_json=json,
+        )
     except DrillError as error:
         return refuse(str(error))
 

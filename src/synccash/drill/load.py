@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 
 from synccash.drill.records import FINAL
+from synccash.drill.timeline import RequestSample
 
 AMOUNT = 2500
 EXPIRES_IN_S = 60
@@ -28,13 +29,16 @@ class Merchant:
     """Requests orders, and repeats each request with the same idempotency key until there is an answer.
 
     `pinned_rails`: every second order names one of them; the engine routes the others. `acknowledged`: the
-    returned id by the name of the request; None where the API did not accept it. `refusals`: refused refunds.
+    returned id by the name of the request; None where the API did not accept it. `samples`: how long that
+    took. `refusals`: refused refunds.
     """
 
     session: aiohttp.ClientSession
     api: str
     pinned_rails: Sequence[str] = ()
     acknowledged: dict[str, str | None] = field(default_factory=dict[str, str | None])
+    samples: list[RequestSample] = field(default_factory=list[RequestSample])
+    began: float = field(default_factory=time.monotonic)
     repeats: int = 0
     refusals: int = 0
 
@@ -94,6 +98,7 @@ class Merchant:
                     answer: Any = await reply.json(content_type=None)
                     if reply.status in (201, 202):
                         self.acknowledged[name] = answer["id"]
+                        self._sample(began, time.monotonic() - began)
                         return answer["id"]
                     # 409 may mean that the first request, or another refund, is still under way.
                     is_refund = path.endswith("/refunds")
@@ -105,7 +110,11 @@ class Merchant:
             self.repeats += 1
             await asyncio.sleep(0.3)
         self.acknowledged[name] = None
+        self._sample(began, None)
         return None
+
+    def _sample(self, began: float, seconds: float | None) -> None:
+        self.samples.append(RequestSample(began - self.began, seconds))
 
     def _refused(self, path: str, name: str) -> None:
         """Count a refused refund, which may happen; record any other refused order as not accepted."""

@@ -1,15 +1,10 @@
-"""The report of a drill, as text for a terminal and as an HTML page."""
+"""The report of a drill as numbers under titles, and as text for a terminal."""
 
 from collections.abc import Sequence
-from html import escape
-from pathlib import Path
 
 from synccash.drill.audit import END_WITHIN_S, Findings
 from synccash.drill.run import RATE, DrillOptions, DrillResult
 
-_STYLE = (
-    "body{font:16px/1.5 system-ui;max-width:50rem;margin:3rem auto}td,th{padding:.2rem 1rem;text-align:left}"
-)
 _WIDTH = 50
 _KINDS = ("payment", "refund", "payout")
 
@@ -17,42 +12,32 @@ _KINDS = ("payment", "refund", "payout")
 def verdict(options: DrillOptions, result: DrillResult) -> str:
     """Return the last line of the report: ok, FAILED or INVALID, with the counts."""
     found = result.findings
-    word = "ok"
-    if not found.clean:
-        word = "FAILED"
-    elif not result.is_valid:
-        word = "INVALID"
     return (
-        f"drill {word}: {options.payments} payments, {found.debits} debits, {found.credits} credits, "
+        f"drill {word_of(result)}: {options.payments} payments, "
+        f"{found.debits} debits, {found.credits} credits, "
         f"{len(found.duplicates)} duplicates, {len(found.lost)} lost, {len(found.stuck)} stuck, "
         f"{len(found.overdue)} late, {len(found.late_sends)} sent after known money (seed {options.seed})"
     )
+
+
+def word_of(result: DrillResult) -> str:
+    """Return the verdict in one word: ok, FAILED (a guarantee was broken) or INVALID (it proves nothing)."""
+    if not result.findings.clean:
+        return "FAILED"
+    return "ok" if result.is_valid else "INVALID"
 
 
 def terminal_report(options: DrillOptions, result: DrillResult) -> str:
     """Return the drill for a terminal; its last line is the verdict."""
     lines = ["Faults injected (seconds from the start)"] if result.happened else []
     lines += [f"{at:8.1f}  {what}" for at, what in result.happened]
-    for title, rows in _sections(options, result):
+    for title, rows in sections(options, result):
         lines += ["", title, *(f"  {name:<{_WIDTH}}{value:>8}" for name, value in rows)]
-    lines += ["", *_broken(result.findings), *_remarks(result), verdict(options, result)]
+    lines += ["", *broken_lines(result.findings), *remarks(result), verdict(options, result)]
     return "\n".join(lines)
 
 
-def write_page(path: Path, options: DrillOptions, result: DrillResult) -> None:
-    """Write the report as one self-contained HTML file."""
-    tables = "".join(f"<h2>{escape(title)}</h2>{_table(rows)}" for title, rows in _sections(options, result))
-    notices = "".join(f"<p>{escape(line)}</p>" for line in (*_broken(result.findings), *_remarks(result)))
-    happened = [(f"{at:.1f} s", what) for at, what in result.happened]
-    page = (
-        f"<!doctype html><meta charset=utf-8><title>synccash drill</title><style>{_STYLE}</style>"
-        f"<h1>{escape(verdict(options, result))}</h1>{notices}{tables}"
-        f"<h2>Faults injected</h2>{_table(happened)}"
-    )
-    path.write_text(page, encoding="utf-8")
-
-
-def _sections(options: DrillOptions, result: DrillResult) -> list[tuple[str, list[tuple[str, str]]]]:
+def sections(options: DrillOptions, result: DrillResult) -> list[tuple[str, list[tuple[str, str]]]]:
     """Return the numbers, each with its name, under their titles."""
     found = result.findings
     requests = [
@@ -69,7 +54,7 @@ def _sections(options: DrillOptions, result: DrillResult) -> list[tuple[str, lis
     orders.append(("ended, and still inquired about", str(result.asked_about)))
     rails = [(rail, str(count)) for rail, count in sorted(found.rails.items())]
     books = [("debits", str(found.debits)), ("credits", str(found.credits))]
-    broken = [(name, str(len(ids))) for name, ids in _guarantees(found)]
+    broken = [(name, str(len(ids))) for name, ids in guarantees(found)]
     broken.append(("slowest end after the last fault, seconds", f"{found.slowest_end_s:.1f}"))
     allowed = [
         ("parked: lost by the rail, not safe to send again", str(len(found.parked))),
@@ -93,7 +78,7 @@ def _sections(options: DrillOptions, result: DrillResult) -> list[tuple[str, lis
     return [(title, rows) for title, rows in sections if rows]
 
 
-def _guarantees(found: Findings) -> list[tuple[str, Sequence[str]]]:
+def guarantees(found: Findings) -> list[tuple[str, Sequence[str]]]:
     return [
         ("money moved twice (duplicates)", found.duplicates),
         ("status and book disagree (lost)", found.lost),
@@ -104,7 +89,7 @@ def _guarantees(found: Findings) -> list[tuple[str, Sequence[str]]]:
     ]
 
 
-def _broken(found: Findings) -> list[str]:
+def broken_lines(found: Findings) -> list[str]:
     """Return one line for each broken guarantee."""
     kinds = {
         "double debit": [name for name in found.duplicates if name.startswith("pay_")],
@@ -122,18 +107,13 @@ def _broken(found: Findings) -> list[str]:
     ]
 
 
-def _remarks(result: DrillResult) -> list[str]:
+def remarks(result: DrillResult) -> list[str]:
     """Return the lines on the validity of the drill."""
-    remarks = [f"invalid: {line}; repeat with more --payments" for line in result.missed]
+    lines = [f"invalid: {line}; repeat with more --payments" for line in result.missed]
     if result.sabotaged is not None:
         is_found = result.sabotaged in result.findings.duplicates
-        remarks.append(
+        lines.append(
             f"sabotage: {result.sabotaged} was debited twice on purpose, "
             + ("and the audit found it" if is_found else "and the audit did NOT find it")
         )
-    return remarks
-
-
-def _table(rows: Sequence[tuple[str, str]]) -> str:
-    cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows)
-    return f"<table>{cells}</table>"
+    return lines

@@ -8,8 +8,8 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,6 +18,7 @@ import aiohttp
 
 from synccash.drill.audit import END_WITHIN_S, REVIEW_WITHIN_S, Findings, audit_books
 from synccash.drill.load import Merchant
+from synccash.drill.progress import Progress
 from synccash.drill.rails import RAILS
 from synccash.drill.records import (
     OrderRecord,
@@ -29,6 +30,7 @@ from synccash.drill.records import (
     unfinished_rechecks,
 )
 from synccash.drill.sabotage import SabotageError, force_double_debit
+from synccash.drill.timeline import BreakerWatch, DrillTimeline, breaker_spans, order_samples
 from synccash.drill.trouble import EVERY_RAIL, Control, Trouble, missed
 from synccash.servers.existing_server import running_database
 from synccash.settings.encryption_keys import EncryptionKeys, read_key
@@ -60,6 +62,12 @@ _SETTINGS = {
 }
 
 
+_WITHOUT_POLICIES = {
+    "SYNCCASH_PROFILES": "payment_provider.retry.attempts=1, payment_provider.breaker.mode=disabled"
+}
+"""Settings of the run for comparison: a send is tried once, and no breaker opens."""
+
+
 class DrillError(Exception):
     """The drill cannot run. The text says why and where to look."""
 
@@ -68,13 +76,15 @@ class DrillError(Exception):
 class DrillOptions:
     """The options of `synccash drill`. `kinds`: kinds of faults, see `trouble.KINDS`; may be empty.
 
-    `sabotage`: debit one payment twice on purpose; the audit must find it.
+    `sabotage`: debit one payment twice on purpose; the audit must find it. `policies`: False runs without
+    retries and circuit breakers, for comparison.
     """
 
     payments: int
     seed: int
     kinds: tuple[str, ...]
     sabotage: bool = False
+    policies: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +93,7 @@ class DrillResult:
 
     `happened`: the injected faults, by seconds from the start. `met`: how many orders each kind of fault
     affected. `missed`: the faults that affected none, one line each. `asked_about`: ended orders with open
-    inquiries. `sabotaged`: the payment that was debited twice on purpose.
+    inquiries. `sabotaged`: the payment that was debited twice on purpose. `began_at`: the database's time.
     """
 
     findings: Findings
@@ -95,6 +105,8 @@ class DrillResult:
     refusals: int
     asked_about: int = 0
     sabotaged: str | None = None
+    began_at: datetime | None = None
+    timeline: DrillTimeline = field(default_factory=DrillTimeline)
 
     @property
     def is_valid(self) -> bool:
@@ -102,9 +114,11 @@ class DrillResult:
         return not self.missed and (self.sabotaged is None or self.sabotaged in self.findings.duplicates)
 
 
-async def run_drill(options: DrillOptions, folder: Path) -> DrillResult:
+async def run_drill(options: DrillOptions, folder: Path, progress: Progress | None = None) -> DrillResult:
     """Run a drill in this folder. Raises DrillError when it cannot run to its end."""
-    async with _up(folder) as (process, printed):
+    progress = progress or Progress()
+    progress.show("starting databases, API, worker, webhooks and simulated rails")
+    async with _up(folder, {} if options.policies else _WITHOUT_POLICIES) as (process, printed):
         timeout = aiohttp.ClientTimeout(total=15)
         headers = {"Authorization": f"Bearer {printed['test key']}"}
         connector = aiohttp.TCPConnector(limit=0)
@@ -114,7 +128,7 @@ async def run_drill(options: DrillOptions, folder: Path) -> DrillResult:
                 raise DrillError(f"no running database was found in {folder}")
             pool = await connect(database_url, min_size=1, max_size=2)
             try:
-                return await _run(options, process.pid, session, printed, pool)
+                return await _run(options, process.pid, session, printed, pool, progress)
             except* (DrillError, aiohttp.ClientError, TimeoutError) as broken:
                 reasons = "; ".join(str(error) or type(error).__name__ for error in broken.exceptions)
                 raise DrillError(f"the drill stopped early: {reasons}; its logs are in {folder}") from broken
@@ -123,7 +137,12 @@ async def run_drill(options: DrillOptions, folder: Path) -> DrillResult:
 
 
 async def _run(
-    options: DrillOptions, root: int, session: aiohttp.ClientSession, printed: Mapping[str, str], pool: Pool
+    options: DrillOptions,
+    root: int,
+    session: aiohttp.ClientSession,
+    printed: Mapping[str, str],
+    pool: Pool,
+    progress: Progress,
 ) -> DrillResult:
     async def control(method: str, path: str, body: Mapping[str, Any] | None) -> Any:
         async with session.request(method, f"{printed['sandbox']}/control/{path}", json=body) as reply:
@@ -136,15 +155,16 @@ async def _run(
     merchant = Merchant(session, printed["api"], pinned_rails=rails)
     sabotaged = await _sabotage(control, pool, merchant) if options.sabotage else None
     trouble = Trouble(root, control, options.kinds, Random(options.seed), pool)  # noqa: S311 - no secret
-    began = time.monotonic()
-    async with asyncio.TaskGroup() as everything:
-        everything.create_task(trouble.run(options.payments / RATE))
-        for number in range(options.payments):
-            everything.create_task(merchant.pay(number))
-            if merchant.pays_out(number):
-                everything.create_task(merchant.pay_out(number))
-            await asyncio.sleep(max(0.0, began + (number + 1) / RATE - time.monotonic()))
-    await _wait_for_ends(pool, trouble)
+    merchant.began = trouble.faults.began
+    began_at = await database_time(pool)
+    watch = BreakerWatch(session, printed["api"], printed["admin key"], trouble.faults.now_s)
+    watching = asyncio.create_task(watch.run())
+    try:
+        await _send_all(options, merchant, trouble, progress)
+        await _wait_for_ends(pool, trouble, progress)
+    finally:
+        watching.cancel()
+        progress.clear()
     orders = await read_orders(pool, _ENCRYPTION)
     books = {rail: await control("GET", f"{rail}/book", None) for rail in RAILS}
     faults: Counter[str] = Counter()
@@ -157,6 +177,14 @@ async def _run(
         healed_at=trouble.healed_at,
         now=await database_time(pool),
     )
+    seconds = trouble.faults.now_s()
+    timeline = DrillTimeline(
+        seconds=seconds,
+        faults=tuple(sorted(trouble.faults.spans, key=lambda one: one.begins_s)),
+        breakers=breaker_spans(watch.readings, seconds),
+        requests=tuple(merchant.samples),
+        orders=order_samples(orders, began_at),
+    )
     return DrillResult(
         findings=findings,
         happened=tuple(trouble.happened),
@@ -167,7 +195,25 @@ async def _run(
         refusals=merchant.refusals,
         asked_about=await ended_and_due(pool),
         sabotaged=sabotaged,
+        began_at=began_at,
+        timeline=timeline,
     )
+
+
+async def _send_all(options: DrillOptions, merchant: Merchant, trouble: Trouble, progress: Progress) -> None:
+    """Send the load while faults occur."""
+    began = time.monotonic()
+    async with asyncio.TaskGroup() as everything:
+        everything.create_task(trouble.run(options.payments / RATE))
+        for number in range(options.payments):
+            everything.create_task(merchant.pay(number))
+            if merchant.pays_out(number):
+                everything.create_task(merchant.pay_out(number))
+            progress.show(
+                f"{number + 1} of {options.payments} payments sent", (number + 1) / options.payments
+            )
+            await asyncio.sleep(max(0.0, began + (number + 1) / RATE - time.monotonic()))
+        progress.show("waiting for the last requests")
 
 
 async def _sabotage(control: Control, pool: Pool, merchant: Merchant) -> str:
@@ -177,8 +223,9 @@ async def _sabotage(control: Control, pool: Pool, merchant: Merchant) -> str:
         raise DrillError(str(error)) from error
 
 
-async def _wait_for_ends(pool: Pool, trouble: Trouble) -> None:
+async def _wait_for_ends(pool: Pool, trouble: Trouble, progress: Progress) -> None:
     """Wait until every order has ended, waits for an operator or ran out of time; then run the rechecks."""
+    progress.show("waiting until every order has ended")
     await _wait_for_work(pool, trouble)
     if trouble.healed_at is None:
         raise DrillError("the faults have not ended, so the checks of late money have no start")
@@ -189,6 +236,7 @@ async def _wait_for_ends(pool: Pool, trouble: Trouble) -> None:
         trouble.note(
             f"{len(brought)} ended orders with a failed attempt are checked again now, not in 15 minutes"
         )
+        progress.show(f"checking {len(brought)} ended orders again")
         await wait_for_rechecks(pool, brought)
         trouble.note("all of them are checked")
         # A recheck that finds late money may have opened a refund.
@@ -241,15 +289,18 @@ def _is_parked(order: OrderRecord) -> bool:
 
 
 @asynccontextmanager
-async def _up(folder: Path) -> AsyncGenerator[tuple[asyncio.subprocess.Process, dict[str, str]]]:
+async def _up(
+    folder: Path, settings: Mapping[str, str]
+) -> AsyncGenerator[tuple[asyncio.subprocess.Process, dict[str, str]]]:
     """Start `synccash up` on free ports; yield it, once ready, with the values that it printed."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SYNCCASH_")}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "synccash.cli", "up", "--port", "0", "--sandbox-port", "0"),
+        *("--requests", "off"),
         *("--data-dir", str(folder / "data")),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        env={**inherited, **_SETTINGS, "PYTHONUNBUFFERED": "1"},
+        env={**inherited, **_SETTINGS, **settings, "PYTHONUNBUFFERED": "1"},
     )
     printed: dict[str, str] = {}
     reading = asyncio.create_task(_read(process, printed))
@@ -274,6 +325,6 @@ async def _read(process: asyncio.subprocess.Process, printed: dict[str, str]) ->
         raise DrillError("synccash up was started without a pipe for its output")
     async for line in process.stdout:
         text = line.decode(errors="replace").rstrip()
-        for word in ("api", "sandbox", "test key", "ready"):
+        for word in ("api", "sandbox", "test key", "admin key", "ready"):
             if text.startswith(f"{word} "):
                 printed.setdefault(word, text[len(word) :].strip())

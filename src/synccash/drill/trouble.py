@@ -15,6 +15,7 @@ from typing import Any
 
 from synccash.drill.rails import RAILS
 from synccash.drill.records import database_time, open_orders
+from synccash.drill.timeline import FaultLog
 from synccash.stores.postgres.pool import Pool
 
 Control = Callable[[str, str, Mapping[str, Any] | None], Awaitable[Any]]
@@ -95,8 +96,8 @@ class Trouble:
     occurrences: Counter[str] = field(default_factory=Counter[str])
     met: Counter[str] = field(default_factory=Counter[str])
     happened: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
+    faults: FaultLog = field(default_factory=FaultLog)
     healed_at: datetime | None = None
-    _began: float = field(default_factory=time.monotonic)
     _faulty_since: dict[str, datetime] = field(default_factory=dict[str, datetime])
     _turn: int = 0
 
@@ -145,6 +146,7 @@ class Trouble:
         began = await database_time(self.pool)
         for rail in RAILS:
             await self.control("PUT", f"{rail}/faults", {"error_rate": 1.0})
+            self.faults.begin(rail, "answers HTTP 500")
         self.note(f"every rail answers HTTP 500 for {OUTAGE_S:.0f} s")
         await asyncio.sleep(OUTAGE_S)
         for rail in RAILS:
@@ -165,9 +167,11 @@ class Trouble:
         ids = [row["id"] for row in rows]
         self.note(f"rows unreadable for {_UNREADABLE_S:.0f} s: {', '.join(ids)}")
         self.occurrences["rows made unreadable"] += len(ids)
+        self.faults.begin("database rows", f"{len(ids)} unreadable")
         try:
             await asyncio.sleep(_UNREADABLE_S)
         finally:
+            self.faults.end("database rows")
             for row in rows:
                 await self.pool.execute(_READABLE.format(table=table), row["id"], row["former"])
             self.met["rows"] = await self.pool.fetchval("SELECT count(*) FROM unreadable_orders")
@@ -182,6 +186,7 @@ class Trouble:
         self.occurrences[f"kill -9 of {name}"] += 1
         self.met[kind] += orders
         self.note(f"{name} killed (kill -9) while {orders} orders were open")
+        self.faults.instant(name, "killed")
 
     async def _pause(self) -> None:
         """Stop a process for 1 to 4 s, which may be longer or shorter than a lease."""
@@ -195,8 +200,10 @@ class Trouble:
         self.occurrences[f"pause of {name}"] += 1
         self.met["pause"] += orders
         self.note(f"{name} stopped (SIGSTOP) for {seconds:.1f} s while {orders} orders were open")
+        self.faults.begin(name, "stopped")
         await asyncio.sleep(seconds)
         _signal(pid, signal.SIGCONT)
+        self.faults.end(name)
 
     async def _degrade_rail(self) -> None:
         rail = self.random.choice(RAILS)
@@ -208,6 +215,7 @@ class Trouble:
         self._faulty_since[rail] = await database_time(self.pool)
         await self.control("PUT", f"{rail}/faults", _RAIL_FAULTS[what])
         self.note(f"{rail} {what}")
+        self.faults.begin(rail, what)
 
     async def _falsify_records(self) -> None:
         """Give each rail a different fault of records for 2 s, so that in turn each rail has each fault."""
@@ -217,11 +225,13 @@ class Trouble:
             await self._clear_faults(rail)
             await self.control("PUT", f"{rail}/faults", fault.faults)
             self.note(f"{rail} {fault.what}")
+            self.faults.begin(rail, fault.what)
         self._turn += 1
         await asyncio.sleep(_RECORDS_S)
 
     async def _clear_faults(self, rail: str) -> None:
         await self.control("DELETE", f"{rail}/faults", None)
+        self.faults.end(rail)
         since = self._faulty_since.pop(rail, None)
         if since is not None:
             self.met["rails"] += await self._attempts_since(rail, since)
@@ -242,7 +252,7 @@ class Trouble:
 
     def note(self, what: str) -> None:
         """Record a fault with its time."""
-        self.happened.append((time.monotonic() - self._began, what))
+        self.happened.append((self.faults.now_s(), what))
 
 
 def missed(kinds: Sequence[str], met: Mapping[str, int], occurred: Mapping[str, int]) -> list[str]:
