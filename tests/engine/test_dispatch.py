@@ -19,7 +19,14 @@ from synccash.payments.errors import InternalError
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.payer import Network
 from synccash.payments.rail import Operation, RailStatus, SendAnswer, SendOrder, StatusAnswer
-from synccash.rails.answers import no_response, not_asked, refuse_other_account, unanswered, unsent
+from synccash.rails.answers import (
+    no_information,
+    no_response,
+    not_asked,
+    refuse_other_account,
+    unanswered,
+    unsent,
+)
 from synccash.rails.transport import TransportFailure, TransportFault
 from synccash.resilience.breaker_settings import BreakerState
 from synccash.resilience.evidence import Evidence
@@ -132,6 +139,14 @@ async def test_each_try_of_a_retried_send_writes_its_own_line():
         sent = await scene.send(unanswered(silence))
     assert sent.tries == 3
     assert len(lines_of(logs)) == 3
+
+
+async def test_money_that_went_back_is_an_answer_and_no_failure_of_the_rail():
+    scene = Scene()
+    with capture_logs() as logs:
+        await scene.ask(replace(no_information("reversed"), went_back=True))
+    assert logs == []
+    assert scene.seen("mtn_momo:status").successes == 1
 
 
 async def test_an_accepted_order_and_a_payer_without_money_write_no_line():

@@ -205,8 +205,11 @@ class FloatAnswer:
 def cause_of(answer: SendAnswer | StatusAnswer | FloatAnswer) -> Cause | None:
     """Return why an answer is a failure; None for one that is none.
 
-    Without a cause of the connector's own, it follows from what the answer proves.
+    Without a cause of the connector's own, it follows from what the answer proves. That money went back is
+    understood, although it proves no status.
     """
+    if isinstance(answer, StatusAnswer) and answer.went_back:
+        return None
     if answer.cause is not None:
         return answer.cause
     match answer:

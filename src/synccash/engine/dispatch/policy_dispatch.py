@@ -84,8 +84,11 @@ def judge_inquiry(result: StatusAnswer | BaseException) -> Verdict:
     An inquiry that never left is ignored."""
     if not isinstance(result, BaseException) and result.refused_locally:
         return Verdict(Outcome.IGNORED)
-    is_unanswered = isinstance(result, BaseException) or result.status_at_rail is RailStatus.NO_INFORMATION
-    return Verdict(Outcome.FAILED, cause=_breaker_cause(result)) if is_unanswered else Verdict(Outcome.OK)
+    if not isinstance(result, BaseException) and (
+        result.went_back or result.status_at_rail is not RailStatus.NO_INFORMATION
+    ):
+        return Verdict(Outcome.OK)
+    return Verdict(Outcome.FAILED, cause=_breaker_cause(result))
 
 
 def judge_otp(result: SendAnswer | BaseException) -> Verdict:
