@@ -19,6 +19,7 @@ from synccash.observability.callback_watch import CallbackWatch
 from synccash.observability.cluster_breakers import ClusterBreakers
 from synccash.observability.health import ServiceHealth
 from synccash.observability.loop_watch import LoopWatch
+from synccash.observability.overdue_orders import OverdueOrdersWatch
 from synccash.observability.prometheus import EventCounter
 from synccash.observability.undelivered import UndeliveredWatch
 from synccash.payments.balance import read_fees
@@ -54,6 +55,7 @@ from synccash.stores.postgres.lookup_key import WRONG_LOOKUP_KEY, is_lookup_key_
 from synccash.stores.postgres.merchants import PostgresKeys
 from synccash.stores.postgres.missing_callbacks import PostgresMissingCallbacks
 from synccash.stores.postgres.operators import PostgresOperators
+from synccash.stores.postgres.overdue_orders import PostgresOverdueOrders
 from synccash.stores.postgres.payer_networks import PostgresNetworks
 from synccash.stores.postgres.rail_status import PostgresRailStatus
 from synccash.stores.postgres.reading import PostgresReading
@@ -117,6 +119,8 @@ async def assembled(settings: Settings, database_url: Secret | str) -> AsyncGene
         wiring.run_in_background("undelivered", undelivered.run)
         callbacks = CallbackWatch(parts.rails, PostgresMissingCallbacks(wiring.database), wiring.clock)
         wiring.run_in_background("callback_watch", callbacks.run)
+        overdue = OverdueOrdersWatch(PostgresOverdueOrders(wiring.database), wiring.clock)
+        wiring.run_in_background("overdue_orders", overdue.run)
         health = ServiceHealth(
             wiring.pool,
             ping_valkey,
@@ -124,7 +128,7 @@ async def assembled(settings: Settings, database_url: Secret | str) -> AsyncGene
             parts.dispatch,
             lambda: engine.recovery.known,
             recovery.durability,
-            lambda: (*folding.warnings(), *undelivered.warnings()),
+            lambda: (*folding.warnings(), *overdue.warnings(), *undelivered.warnings()),
             callbacks.silent_rails,
         )
         register_breakers(wiring.registry, parts.rails)
