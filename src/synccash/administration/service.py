@@ -23,7 +23,7 @@ from synccash.payments.document import entry_document
 from synccash.payments.errors import ObjectNotFoundError, StateConflictError
 from synccash.payments.payer import Msisdn
 from synccash.payments.payment import OrderKind
-from synccash.payments.request import Role
+from synccash.payments.request import Role, Tenant
 from synccash.stores.postgres.audit import PostgresAudit
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.merchants import PostgresKeys
@@ -171,6 +171,28 @@ class Administration:
         entries = await operating.timeline(order_id)
         document |= {"api_key_id": case.order.api_key_id, "request_id": case.order.request_id}
         return {**document, "timeline": [entry_document(entry) for entry in entries]}
+
+    async def inquire(self, order_id: str, *, by: str, reason: str, note: str = "") -> dict[str, Any]:
+        """Make an order due, so that a worker asks the rail about it now. Raises ObjectNotFoundError."""
+        entry = _entry(by, "order_inquire", order_id, note + reason)
+        found = await PostgresOperating(self.database).make_due(order_id, note=entry)
+        if found is None:
+            raise ObjectNotFoundError("order", order_id)
+        return found
+
+    async def payment_owner(self, payment_id: str) -> Tenant:
+        """Return the merchant and mode of a payment. Raises ObjectNotFoundError."""
+        found = await PostgresOperating(self.database).payment_owner(payment_id)
+        if found is None:
+            raise ObjectNotFoundError("payment", payment_id)
+        return found
+
+    async def event_owner(self, event_id: str) -> Tenant:
+        """Return the merchant and mode of an event. Raises ObjectNotFoundError."""
+        found = await PostgresOperating(self.database).event_owner(event_id)
+        if found is None:
+            raise ObjectNotFoundError("event", event_id)
+        return found
 
     async def _read(
         self,

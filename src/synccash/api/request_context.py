@@ -19,6 +19,9 @@ REQUEST_ID = "synccash.request_id"
 """Where a request's scope holds its id."""
 UNLOGGED = "synccash.unlogged"
 """Set in a request's scope when another line of the log stands for it."""
+STREAMED = "synccash.streamed"
+"""Set in a request's scope when its response lasts for as long as somebody watches it: its duration says
+nothing about the service, so it is neither counted nor logged."""
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
 _ORDER = re.compile(rb'\{"id":"((?:pay|re|po)_[A-Za-z0-9]{1,64})"')
@@ -128,9 +131,9 @@ class RequestContext:
                 del self.in_flight.scopes[request_id]
                 took_s = time.perf_counter() - began
                 route = scope.get("path_template") or self.route_of(scope["method"], scope["path"])
-                if response.status is not None:
+                if response.status is not None and STREAMED not in scope:
                     self.counts.count(scope["method"], route, response.status, took_s)
-                if UNLOGGED not in scope:
+                if UNLOGGED not in scope and STREAMED not in scope:
                     self._log(scope, route, response, took_s * 1000)
 
     def _log(self, scope: Scope, route: str | None, response: "_ResponseHeaders", took_ms: float) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from hashlib import sha256
+from secrets import token_hex
 from typing import Any
 
 import msgspec
@@ -26,16 +28,18 @@ from synccash.payments.api_key import NewApiKey, new_secret, read_networks, read
 from synccash.payments.approval import Action
 from synccash.payments.audit import AuditNote
 from synccash.payments.balance import BalanceAccount
-from synccash.payments.case import Case, is_payment_case
+from synccash.payments.case import Case, Claim, is_payment_case
 from synccash.payments.document import moment, refund_document
 from synccash.payments.errors import ObjectNotFoundError, StateConflictError
 from synccash.payments.operator import CODE_HALF, Enrolment, enrolment_document, operator_document
-from synccash.payments.payment import OrderKind, StatusDetail
-from synccash.payments.request import Origin, Role
+from synccash.payments.payment import OrderKind, Payment, StatusDetail
+from synccash.payments.request import Origin, RefundRequest, Role, Tenant
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.operating import PostgresOperating
 from synccash.stores.postgres.order_store import PostgresOrderStore
 
+_REFUND_SCOPE = "operator:refund"
+"""The scope of the claims of operators' refunds."""
 _KINDS = {"payment": OrderKind.PAYMENT, "refund": OrderKind.REFUND, "payout": OrderKind.PAYOUT}
 
 
@@ -76,6 +80,7 @@ class ApprovedActions:
                 role=operator,
                 was_executed=self._was_returned,
             ),
+            "payment_refund": ActionRule(run=self._refund, needs_second=self._is_large_refund, role=operator),
             "key_create": ActionRule(
                 run=self._create_key,
                 needs_second=self._is_powerful_key,
@@ -158,6 +163,29 @@ class ApprovedActions:
         refunds = await self.engine.return_surplus(action.target, by=by, reason=action.reason, origin=origin)
         documents = [refund_document(case.order, case.attempts) for case in refunds]
         return msgspec.json.encode({"data": documents, "has_more": False, "next": None})
+
+    async def _refund(self, action: Action, by: str) -> bytes:
+        case = await self._case(action.target, OrderKind.PAYMENT)
+        request = RefundRequest(
+            tenant=Tenant(case.order.merchant_id, livemode=case.order.livemode),
+            payment_id=action.target,
+            amount=parameter(action, "amount"),
+            reason=action.reason,
+            origin=Origin(by.partition(" and ")[0], parameter(action, "request_id")),
+        )
+        execution = action.execution
+        name = parameter(action, "key") or (execution and execution.approval_id) or token_hex(16)
+        # The same name for another refund is refused: it would hide a mistake.
+        fingerprint = sha256(f"{request.payment_id} {request.amount}".encode()).digest()
+        reply = await self.engine.refund_payment(request, Claim(_REFUND_SCOPE, name, fingerprint))
+        return reply.body
+
+    async def _is_large_refund(self, action: Action) -> bool:
+        order = (await self._case(action.target, OrderKind.PAYMENT)).order
+        if not isinstance(order, Payment):
+            raise ObjectNotFoundError("payment", action.target)
+        left = order.amount_received - order.amount_refunded
+        return (parameter(action, "amount") or left) > self.refund_above
 
     async def _credit(self, action: Action, by: str) -> bytes:
         execution, amount = action.execution, action.parameters["amount"]

@@ -71,6 +71,7 @@ REQUEST_EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "reason": "Prefunded by transfer",
         "key": "transfer-118",
     },
+    "OperatorRefundBody": {"reason": "The shop has closed", "amount": 500, "key": "ticket-4711"},
     "CreditConfirmationBody": {
         "merchant_id": _MERCHANT,
         "livemode": False,
@@ -374,6 +375,7 @@ ANSWER_EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     },
     "NewMerchantShown": {"id": _MERCHANT, "name": "Mango Market"},
     "SuspensionShown": {"id": _MERCHANT, "suspended": True, "reason": "The merchant asked for it"},
+    "InquiryShown": {"id": _PAYMENT_ID, "status": "processing", "status_detail": "outcome_unknown"},
     "ApiKeyList": {
         "data": [
             {

@@ -91,6 +91,14 @@ class SuspensionShown(msgspec.Struct):
     reason: Annotated[str, described("Why the operator suspended or resumed it")]
 
 
+class InquiryShown(msgspec.Struct):
+    """The order about which the rail is asked now."""
+
+    id: Annotated[_OrderId, described("The id of the order")]
+    status: Annotated[PaymentStatus, described("Its status before the inquiry")]
+    status_detail: StatusReason
+
+
 class ApiKeyShown(msgspec.Struct):
     """An API key, without its secret."""
 

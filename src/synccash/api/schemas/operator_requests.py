@@ -5,7 +5,16 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from synccash.api.schemas.fields import PRINTABLE, TEXT, Currency, Livemode, Reason, described, expected
+from synccash.api.schemas.fields import (
+    PRINTABLE,
+    TEXT,
+    Amount,
+    Currency,
+    Livemode,
+    Reason,
+    described,
+    expected,
+)
 from synccash.payments.access import AccessScope
 from synccash.payments.balance import CREDIT_MAX
 from synccash.payments.operator import PASSWORD_MAX, PASSWORD_MIN, NewOperatorName, OperatorName
@@ -156,6 +165,17 @@ class CreditBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key: Annotated[
         Annotated[str, Meta(min_length=1, max_length=200, pattern=PRINTABLE)] | None,
         described("Names this credit, so that a repeat grants nothing more"),
+    ] = None
+
+
+class OperatorRefundBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A refund by an operator. A repeat with the same `key` refunds nothing more."""
+
+    reason: _AuditReason
+    amount: Annotated[Amount | None, described("Pesewas; null: all that is left to refund")] = None
+    key: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=200, pattern=PRINTABLE)] | None,
+        described("Names this refund, so that a repeat refunds nothing more; null: no repeat is known"),
     ] = None
 
 

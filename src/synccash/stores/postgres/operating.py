@@ -6,11 +6,15 @@ from typing import Any, Literal
 
 import structlog
 
+from synccash.payments.audit import AuditNote
 from synccash.payments.case import Entry
 from synccash.payments.payment import PaymentStatus, StatusDetail
+from synccash.payments.request import Tenant
 from synccash.stores.encryption import DecryptionError, Encryption
 from synccash.stores.postgres import sealing
+from synccash.stores.postgres.audit import change_with_note
 from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.order_tables import ORDER_TABLES, union
 from synccash.stores.postgres.reading import entry_of
 
 log = structlog.get_logger("synccash.administration")
@@ -38,6 +42,22 @@ _COLUMNS = {
     "payouts": "p.payee_msisdn",
 }
 _WALLETS = {"payments": "payer_msisdn", "payouts": "payee_msisdn"}
+_TABLES = tuple(table.name for table in ORDER_TABLES.values())
+
+
+# As after a callback: the lease of an order that is being worked on makes it due when it is released.
+def _made_due(table: str) -> str:
+    return f"""
+{table}_due AS (
+    UPDATE {table} o SET
+        hinted = true, due_at = CASE WHEN o.lease_until > now() THEN o.due_at ELSE '-infinity' END
+    WHERE o.id = $1 RETURNING o.id, o.status, o.status_detail
+)"""  # noqa: S608 - `table` is one of ours
+
+
+_MAKE_DUE = f"WITH {','.join(map(_made_due, _TABLES))} {union('SELECT * FROM {table}_due')}"  # noqa: S608
+_PAYMENT_OWNER = "SELECT merchant_id, livemode FROM payments WHERE id = $1"
+_EVENT_OWNER = "SELECT merchant_id, livemode FROM events WHERE id = $1"
 _TIMELINE = """
 SELECT order_id, at, kind, data, sealed FROM timeline t
 WHERE order_id = $1 OR order_id IN (SELECT r.id FROM refunds r WHERE r.payment_id = $1) ORDER BY position
@@ -85,6 +105,19 @@ class PostgresOperating:
         found = await self.database.repeat(_TIMELINE, order_id)
         return [entry_of(row, self.database.encryption) for row in found]
 
+    async def make_due(self, order_id: str, *, note: AuditNote) -> dict[str, Any] | None:
+        """Make an order due now; return its id and status, or None if it does not exist."""
+        found = await change_with_note(self.database, note, _MAKE_DUE, order_id)
+        return dict(found[0].items()) if found else None
+
+    async def payment_owner(self, payment_id: str) -> Tenant | None:
+        """Return the merchant and mode of a payment."""
+        return _tenant(await self.database.repeat(_PAYMENT_OWNER, payment_id))
+
+    async def event_owner(self, event_id: str) -> Tenant | None:
+        """Return the merchant and mode of an event."""
+        return _tenant(await self.database.repeat(_EVENT_OWNER, event_id))
+
     def _opened(self, table: str, row: Any) -> dict[str, Any]:
         """Return a row with its personal columns; they are None in a row that cannot be decrypted.
 
@@ -100,6 +133,10 @@ class PostgresOperating:
             found |= {column: None for column in sealing.PERSONAL[table].columns if column in row}
         del found["sealed"]
         return found
+
+
+def _tenant(found: Sequence[Any]) -> Tenant | None:
+    return Tenant(found[0]["merchant_id"], livemode=found[0]["livemode"]) if found else None
 
 
 def _list_orders(order_filter: OrderFilter, encryption: Encryption | None) -> tuple[str, list[Any]]:
