@@ -56,6 +56,7 @@ def _commands() -> "App":
     from synccash.commands.balances import BALANCES
     from synccash.commands.breakers import BREAKERS
     from synccash.commands.config import CONFIG
+    from synccash.commands.console import console
     from synccash.commands.encryption import ENCRYPTION
     from synccash.commands.health import health
     from synccash.commands.listen import listen
@@ -83,7 +84,8 @@ def _commands() -> "App":
         APPROVALS,
         AUDIT,
     )
-    for command in (*service.COMMANDS, *COMMANDS, *nouns, health, reconcile, listen, *erasure.COMMANDS):
+    alone = (*COMMANDS, console, health, reconcile, listen)
+    for command in (*service.COMMANDS, *alone, *nouns, *erasure.COMMANDS):
         app.command(command)
     return app
 

@@ -65,7 +65,7 @@ def serve(*, fd: Annotated[int | None, Parameter(show=False)] = None) -> int:
     """Serve the HTTP API, using the PostgreSQL and Valkey from the settings."""
     from synccash.processes.api import serve as run
 
-    return run(loaded().settings, fd=fd)
+    return run(loaded(), fd=fd)
 
 
 def worker() -> int:

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from synccash.administration.database import ENCRYPTION_KEYS_FILE
+from synccash.administration.errors import AdministrationError
+from synccash.administration.operators.console_link import make_console_link
 from synccash.engine.system import SystemClock
 from synccash.local.free_ports import SANDBOX_PORTS, free_run_of_ports
 from synccash.local.request_lines import RequestFormat, RequestLines, is_coloured, resolved
@@ -131,7 +133,7 @@ class Up:
             stack.callback(self._api_file.unlink, missing_ok=True)
             local_host = "localhost" if settings.host in _WILDCARDS else self._shown_host
             self._api_file.write_text(json.dumps({"url": f"http://{local_host}:{port}"}), encoding="utf-8")
-            self._announce(port, keys, sandbox_url)
+            self._announce(port, keys, sandbox_url, asyncio.run(self._console_link(database_url, port)))
             for api in apis:
                 api.release(environment)
             self.supervisor.watch(self._make_tend(servers, port, environment))
@@ -250,9 +252,25 @@ class Up:
             },
         )
 
-    def _announce(self, port: int, keys: Mapping[str, str], sandbox_url: str | None) -> None:
+    async def _console_link(self, database_url: Secret | str, port: int) -> str | None:
+        """Returns a one-time link to the console; None where it is switched off, or needs a password."""
+        if not self.loaded.settings.console:
+            return None
+        pool = await connect(database_url, min_size=0, max_size=1)
+        try:
+            return await make_console_link(Database(pool), f"http://{self._shown_host}:{port}")
+        except AdministrationError:
+            return f"http://{self._shown_host}:{port}/console"
+        finally:
+            await pool.close()
+
+    def _announce(
+        self, port: int, keys: Mapping[str, str], sandbox_url: str | None, console: str | None
+    ) -> None:
         base = f"http://{self._shown_host}:{port}"
         lines = [f"api        {base}/api/v1", f"docs       {base}/docs"]
+        if console is not None:
+            lines.append(f"console    {console}")
         if sandbox_url is not None:
             lines.append(f"sandbox    {sandbox_url}")
             lines.extend(f"{name:<10} {url}" for name, url in self._rail_urls(sandbox_url).items())

@@ -17,8 +17,11 @@ from synccash.administration.service import Administration
 from synccash.api.app import create_app
 from synccash.api.v1.management import Management
 from synccash.api.v1.webhook_endpoints import EndpointMaker
+from synccash.console.app import Console
+from synccash.console.ports import ConsoleParts
 from synccash.engine.system import SystemClock, SystemIdentities
 from synccash.middleware.authentication import PRINCIPAL
+from synccash.middleware.known_keys import KnownKeys
 from synccash.middleware.refusal import App, Scope
 from synccash.observability.metrics import (
     FloatCollector,
@@ -40,11 +43,15 @@ from synccash.processes.http_server import server_config
 from synccash.processes.key_usage import KeyUsage
 from synccash.processes.runner import run_process
 from synccash.processes.service_guard import ENDPOINT_NAMES, limited_user
-from synccash.settings.loader import Settings
+from synccash.settings.loader import LoadedSettings, Settings
 from synccash.settings.secret import Secret
 from synccash.stores.postgres.approvals import PostgresApprovals
+from synccash.stores.postgres.console_reading import PostgresConsoleReading
 from synccash.stores.postgres.operators import PostgresOperators
 from synccash.stores.postgres.runtime_role import RoleCheck
+
+_SUCCESS_GOAL = 0.999
+"""The share of ended payments that should have succeeded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +70,16 @@ class _CallerStore:
         return frozenset(await self.keys.good()) | await self.operators.good()
 
 
-def application(service: Service, settings: Settings) -> App:
-    """The HTTP API over the live parts of a process."""
+def application(service: Service, settings: Settings, console: Console | None = None) -> App:
+    """The HTTP API over the live parts of a process, with its console."""
     identities = SystemIdentities()
+    if console is None and settings.console:
+        console = build_console(service, LoadedSettings(settings, {}))
     callbacks = CallbackFilter(service.engine.token_origin, service.guard.address)
     fair_queue = FairQueue(_tenant_of)
     return create_app(
         engine=service.engine,
-        keys=_CallerStore(service.key_usage, service.operators.store),
+        keys=_caller_store(service),
         reading=service.reading,
         balances=service.balances,
         health=service.health,
@@ -79,7 +88,7 @@ def application(service: Service, settings: Settings) -> App:
         management=_management(service, settings, identities),
         collectors=(*_collectors(service), callbacks, fair_queue),
         layers=(fair_queue.layer, service.guard.layer),
-        first_layers=(callbacks.layer,),
+        first_layers=(callbacks.layer, *(() if console is None else (console.layer,))),
         in_flight=service.loop_watch.in_flight,
         client_ip=service.guard.client_ip,
         check_missing_key=service.guard.check_missing_key,
@@ -88,6 +97,31 @@ def application(service: Service, settings: Settings) -> App:
         body_timeout_s=settings.body_timeout_s,
         new_id=lambda: identities.new("req"),
     )
+
+
+def build_console(service: Service, loaded: LoadedSettings) -> Console:
+    """The console over the live parts of a process."""
+    known = KnownKeys(_caller_store(service))
+
+    async def credential(scope: Scope, token_hash: bytes) -> Credential | None:
+        found = await known.find(token_hash, lambda: service.guard.check_unknown_key(scope))
+        return found if isinstance(found, Credential) else None
+
+    return Console(
+        ConsoleParts(
+            public_url=loaded.settings.public_url,
+            credential=credential,
+            use_link=service.operators.sign_in_by_link,
+            waiting=lambda: service.backlog.counted,
+            reading=PostgresConsoleReading(service.database),
+            settings=tuple(loaded.shown()),
+            success_goal=_SUCCESS_GOAL,
+        )
+    )
+
+
+def _caller_store(service: Service) -> _CallerStore:
+    return _CallerStore(service.key_usage, service.operators.store)
 
 
 def _management(service: Service, settings: Settings, identities: SystemIdentities) -> Management:
@@ -151,22 +185,39 @@ def _tenant_of(scope: Scope) -> Tenant | None:
     return None if principal is None else principal.tenant
 
 
-def serve(settings: Settings, *, fd: int | None) -> int:
+class _ApiServer(uvicorn.Server):
+    """Ends the console's streams before it waits for the requests that are under way."""
+
+    console: Console | None = None
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop to serve."""
+        if self.console is not None:
+            self.console.close()
+        await super().shutdown(sockets)
+
+
+def serve(loaded: LoadedSettings, *, fd: int | None) -> int:
     """Serve the API until a signal stops it; return the exit code. `fd` is a listening socket to use."""
-    return run_process(settings, lambda url: _serve(settings, url, fd))
+    return run_process(loaded.settings, lambda url: _serve(loaded, url, fd))
 
 
-async def _serve(settings: Settings, database_url: Secret, fd: int | None) -> None:
+async def _serve(loaded: LoadedSettings, database_url: Secret, fd: int | None) -> None:
+    settings = loaded.settings
     listener = socket.socket(fileno=fd) if fd is not None else None
     async with assembled(settings, database_url) as service:
+        console = build_console(service, loaded) if settings.console else None
         config = server_config(
-            application(service, settings),
+            application(service, settings, console),
             host=settings.host,
             port=settings.port,
             timeout_s=settings.body_timeout_s,
             grace_s=int(settings.request_deadline_s) + 2,
         )
-        server = uvicorn.Server(config)
+        if console is not None:
+            console.prepare()
+        server = _ApiServer(config)
+        server.console = console
         service.loop_watch.begin()  # Building the application blocked the loop, and no request.
         service.guard.start()
         if service.shared_risk is not None:

@@ -205,6 +205,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     rate_limits: str = ""
     trusted_proxies: str = ""
 
+    console: bool = True
+
     webhook_private_addresses: bool = False
     webhook_timeout_s: Seconds = 10.0
     webhook_port: Annotated[int, Meta(ge=1, le=65_535)] | None = None

@@ -114,6 +114,18 @@ class Operators:
         log.info("operator_signed_in", operator_id=found.id)
         return SignedIn(operator=operator, token=token, failed_before=found.failed_sign_ins)
 
+    async def sign_in_by_link(self, code: str) -> SignedIn:
+        """Return a session for the code of a one-time link, which is used up. Raises SignInRefusedError."""
+        secret, token_id = self._new_token()
+        found = await self.store.use_link(_hashed(code), token_id, _hashed(secret), SESSION_S)
+        operator = None if found is None else await self.store.operator(found[0])
+        token = None if found is None else _issued(token_id, secret, found[1])
+        if operator is None or token is None:
+            raise SignInRefusedError
+        self.sign_ins["signed_in"] += 1
+        log.info("operator_signed_in", operator_id=operator.id, by_link=True)
+        return SignedIn(operator=operator, token=token, failed_before=0)
+
     async def _reserve(self, subject: str, delay_max_s: float) -> None:
         wait_s = await self.store.reserve_sign_in(subject, free=_FREE_FAILURES, delay_max_s=delay_max_s)
         if wait_s is not None:

@@ -173,6 +173,33 @@ UPDATE operator_tokens t SET revoked_at = now() FROM operators o
 WHERE o.id = t.operator_id AND o.name = $1 AND (t.id = $2 OR t.secret_hash = $3) AND t.revoked_at IS NULL
 RETURNING t.id
 """
+# An operator with a password signs in with it: a link never stands for one.
+_ADD_LINK = """
+WITH owner AS (
+    INSERT INTO operators (id, name, role, created_by) VALUES ($1, $2, 'admin', $3)
+    ON CONFLICT (name) DO UPDATE SET name = excluded.name
+        WHERE operators.password_hash IS NULL AND operators.disabled_at IS NULL
+    RETURNING id
+)
+INSERT INTO operator_links (code_hash, operator_id, expires_at)
+SELECT $4, id, now() + make_interval(secs => $5) FROM owner
+ON CONFLICT (code_hash) DO UPDATE SET code_hash = excluded.code_hash RETURNING expires_at
+"""
+_USE_LINK = """
+WITH stale AS (DELETE FROM operator_links WHERE expires_at <= now()),
+used AS (DELETE FROM operator_links WHERE code_hash = $1 AND expires_at > now() RETURNING operator_id),
+owner AS (
+    UPDATE operators o SET signed_in_at = now() FROM used
+    WHERE o.id = used.operator_id AND disabled_at IS NULL
+    RETURNING o.id, o.name
+),
+issued AS (
+    INSERT INTO operator_tokens (id, operator_id, secret_hash, kind, name, expires_at)
+    SELECT $2, id, $3, 'session', 'console link', now() + make_interval(secs => $4) FROM owner
+    RETURNING expires_at
+)
+SELECT owner.name, issued.expires_at FROM owner, issued
+"""
 # Counted as failed before the password is checked, so that many at once are no way around the throttle; a
 # sign-in that succeeds deletes the row. A refused one counts nothing: guesses from elsewhere must not move
 # the time at which the operator may try again. The clock is read after the wait for the row's lock.
@@ -392,6 +419,23 @@ class PostgresOperators:
     ) -> bool:
         """Revoke an operator's token, by its id or its secret; False if there is none."""
         return bool(await change_with_note(self.database, note, _REVOKE, name, token_id, secret_hash))
+
+    async def add_link(
+        self, operator_id: str, name: str, code_hash: bytes, valid_s: float, *, by: str, note: AuditNote
+    ) -> datetime | None:
+        """Add a one-time link of the operator with this name, who becomes one with the role admin and without
+        a password; None if the operator has a password or is disabled. Returns when the link expires."""
+        values = (operator_id, name, by, code_hash, valid_s)
+        found = await change_with_note(self.database, note, _ADD_LINK, *values)
+        return found[0]["expires_at"] if found else None
+
+    async def use_link(
+        self, code_hash: bytes, token_id: str, secret_hash: bytes, valid_s: float
+    ) -> tuple[str, datetime] | None:
+        """Use a one-time link up and add the token of its session; return the operator's name and when the
+        token expires. None if the link was used, has expired, or its operator is disabled."""
+        found = await self.database.repeat(_USE_LINK, code_hash, token_id, secret_hash, valid_s)
+        return (found[0]["name"], found[0]["expires_at"]) if found else None
 
     async def reserve_sign_in(self, subject: str, *, free: int, delay_max_s: float) -> float | None:
         """Count a sign-in as failed until it succeeds; return the seconds to wait if it is not allowed now.

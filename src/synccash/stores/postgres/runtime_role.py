@@ -21,6 +21,7 @@ _DELETES = frozenset(
         "idempotency",
         "installation_keys",
         "operator_addresses",
+        "operator_links",
         "operator_sign_in_throttle",
         "payer_networks",
         "request_claims",
