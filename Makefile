@@ -2,6 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 PART ?=
+PICTURES ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url
@@ -11,7 +12,7 @@ SUPPLY := .venv/supply/bin
 # The tests start some thousand processes: each would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo up test test-slow test-bare coverage drill mutants check format generate bench audit sbom lock clean
+.PHONY: demo up test test-slow test-browser test-bare coverage drill mutants check format generate bench audit sbom lock clean
 
 demo: .venv/run
 	$(BIN)/python -m synccash.local.demo
@@ -25,6 +26,11 @@ test: .venv/dev
 # Every fault at every rail, fuzzed bodies for each call, the types of the toolkit's uses, a run of a bench.
 test-slow: .venv/dev
 	$(PYTEST) -m slow
+
+# The console in Debian's Chromium: every page and action, with axe-core (tests/browser/axe). Says loudly where no
+# Chromium is installed. PICTURES=folder keeps a picture of each page.
+test-browser: .venv/dev
+	SYNCCASH_TEST_BROWSER=1 SYNCCASH_PICTURES=$(PICTURES) $(BIN)/python -m pytest tests/browser
 
 # The toolkit, the middleware and the client as `pip install synccash` alone gives them, the examples with their
 # frameworks, and the suites of both packages after they were copied under another name.

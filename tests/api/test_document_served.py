@@ -236,6 +236,7 @@ def test_every_answer_to_an_operator_has_only_what_is_described(desk: Desk, data
     assert ama.done("GET", "/admin/audit")["data"]
     ama.done("GET", "/admin/audit/export")
     read_orders(ama)
+    act_on_orders(ama, reason)
     code = operate_on_operators(ama, reason)
     approve(ama, SignedIn.enrol(desk, "kofi", code), reason)
     assert ama.done("POST", "/operators/sign-out") == {"signed_out": True}
@@ -277,6 +278,20 @@ def read_orders(ama: SignedIn) -> None:
         assert (order["object"], bool(order["timeline"])) == (kind, True)
     for payment_id in ama.desk.payments.values():
         ama.done("GET", "/admin/orders/{order_id}", order_id=payment_id)
+
+
+def act_on_orders(ama: SignedIn, reason: Mapping[str, str]) -> None:
+    paid = ama.desk.paid()
+    assert ama.done("POST", "/admin/orders/{order_id}/inquire", reason, order_id=paid)["id"] == paid
+    refund = {**reason, "amount": 500, "key": "ticket-4711"}
+    first = ama.done("POST", "/admin/payments/{payment_id}/refund", refund, payment_id=paid)
+    again = ama.done("POST", "/admin/payments/{payment_id}/refund", refund, payment_id=paid)
+    assert (again["id"], first["amount"]) == (first["id"], 500)
+    reviewed = ama.desk.reviewed("/payments/")
+    canceled = ama.done("POST", "/admin/payments/{payment_id}/cancel", reason, **reviewed)
+    assert canceled["status"] == "canceled"
+    event = ama.desk.ask("GET", f"{BASE}/events").body["data"][0]["id"]
+    assert ama.done("POST", "/admin/events/{event_id}/redeliver", reason, event_id=event)["id"] == event
 
 
 def operate_on_operators(ama: SignedIn, reason: Mapping[str, str]) -> str:

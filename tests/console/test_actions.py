@@ -90,6 +90,17 @@ async def test_a_payment_under_review_is_resolved_with_evidence(api, admin):
     assert "operator:ama resolved it: ticket 4711." in page
 
 
+async def test_the_rails_are_asked_about_marked_orders(api, admin):
+    made = (await api.pay()).json()
+    await _review(api, made["id"])
+    page = "/console/queues?queue=under_review"
+    fields = {"order": [made["id"]], "reason": "the rail is back", "queue": "under_review"}
+    done = await admin.submit("/console/queues/inquire", page, **fields)
+    assert done.status_code == 303, done.text
+    assert "about 1 orders" in await admin.page(page)
+    assert "the rail is back" in await admin.page(f"/console/audit?target={made['id']}")
+
+
 async def test_a_second_operator_approves_what_moves_money(servers, migrated_template):
     with fresh_database(servers, migrated_template) as url:
         async with served(url) as api:

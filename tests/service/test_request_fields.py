@@ -136,6 +136,10 @@ class Desk:
         self.until(f"/payments/{payment_id}", lambda one: one["status"] == "requires_action")
         return payment_id
 
+    def event(self) -> str:
+        self.paid()
+        return self.send("GET", "/events")["data"][0]["id"]
+
     def endpoint(self) -> str:
         return self.send("POST", "/webhook-endpoints", {"url": "http://127.0.0.1:9/first"})["id"]
 
@@ -529,6 +533,29 @@ ROWS: dict[str, Row] = {
         Desk.live_balance,
         operator=True,
     ),
+    "POST /api/v1/admin/orders/{order_id}/inquire": Row(
+        Desk.pay, {"reason": _audited("order_inquire")}, Desk.payment, operator=True
+    ),
+    "POST /api/v1/admin/payments/{payment_id}/cancel": Row(
+        lambda desk: desk.pay(amount=REVIEWED),
+        {"reason": _audited("payment_cancel")},
+        Desk.payment,
+        operator=True,
+    ),
+    "POST /api/v1/admin/payments/{payment_id}/refund": Row(
+        Desk.paid,
+        {
+            "amount": Shown(1_203),
+            "reason": Shown(DECIDED),
+            "key": NotShown("ticket-4711", "the names of claims are not in the API, and are stored hashed"),
+        },
+        Desk.refund,
+        operator=True,
+        creates=True,
+    ),
+    "POST /api/v1/admin/events/{event_id}/redeliver": Row(
+        Desk.event, {"reason": _audited("event_redeliver")}, lambda _desk, _: {}, operator=True
+    ),
     "POST /api/v1/operators": Row(
         _no_id,
         {
@@ -588,6 +615,8 @@ OBJECT_PARTS = (
     "{payment_id}",
     "{refund_id}",
     "{payout_id}",
+    "{order_id}",
+    "{event_id}",
     "{endpoint_id}",
     "{merchant_id}",
     "{api_key_id}",

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from synccash.payments.payer import Msisdn
 
 _HERE = Path(__file__).parent
 _MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".txt": "text/plain", ".svg": "image/svg+xml"}
+_PROCESS = re.compile(r"^proc_\w+: ")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -66,6 +68,7 @@ def build_environment(static_files: Mapping[str, StaticFile]) -> Environment:
         "masked": masked,
         "pretty": pretty,
         "countdown": countdown,
+        "reason": breaker_reason,
     }
     environment.globals["static"] = lambda name: f"/console/static/{name}?v={static_files[name].version}"  # pyright: ignore[reportArgumentType]
     environment.globals["link"] = link  # pyright: ignore[reportArgumentType]
@@ -127,9 +130,14 @@ def words(code: object) -> str:
     return "–" if code in (None, "") else str(code).replace("_", " ")
 
 
+def breaker_reason(text: str | None) -> str:
+    """Write why a breaker is in its state, without the id of the process that found it."""
+    return _PROCESS.sub("", masked(text)) if text else "–"
+
+
 def share(value: float | None) -> str:
     """Write a share between 0 and 1 in per cent."""
-    return "–" if value is None else f"{value * 100:.1f} %"
+    return "–" if value is None else f"{value * 100:.1f}\u00a0%"
 
 
 def seconds(value: float | None) -> str:

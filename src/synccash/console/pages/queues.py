@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from litestar import get
+from litestar import get, post
 from litestar.di import NamedDependency as Given
 
 from synccash.administration.explanations import explain_waiting
 from synccash.console.actions import actions_of_waiting
+from synccash.console.rendering import link
 from synccash.console.visit import Html, Visit
 
 _LIMIT = 500
@@ -44,10 +45,23 @@ async def queues(visit: Given[Visit]) -> Html:
     )
 
 
+@post("/queues/inquire")
+async def inquire(visit: Given[Visit]) -> Html:
+    """Have the rails asked about several orders now; it moves no money."""
+    session = visit.signed_in
+    del session
+    marked = [one for one in visit.form.get("order", "").split(",") if one][:_LIMIT]
+    body = {"reason": visit.form.get("reason", "")}
+    for order_id in marked:
+        await visit.api("POST", "admin", "orders", order_id, "inquire", body=body)
+    visit.note(f"The rails are being asked about {len(marked)} orders." if marked else "Mark an order first.")
+    return visit.redirect(link("/console/queues", queue=visit.form.get("queue")))
+
+
 def _queue_of(one: dict[str, Any]) -> str:
     if one["why"] == "under_review" and one["code"] in _PARKED:
         return "parked"
     return one["why"] if one["why"] in QUEUES else "under_review"
 
 
-QUEUE_PAGES = (queues,)
+QUEUE_PAGES = (queues, inquire)

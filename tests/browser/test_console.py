@@ -1,0 +1,180 @@
+"""The console in a real browser: every page, light and dark, on a desk and a phone, and the live overview."""
+
+import asyncio
+import os
+import urllib.request
+import uuid
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from browser.chromium import opened_tab
+from service.in_process import running_service
+from service.installation import call, wait_until
+from synccash.administration.operators.console_link import make_console_link
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.pool import connect
+
+LOOKS = ((1280, 900, False), (1280, 900, True), (390, 844, False), (390, 844, True))
+PICTURES = os.environ.get("SYNCCASH_PICTURES")
+
+
+@pytest.fixture(scope="module")
+def service(database_of_file, tmp_path_factory):
+    settings = {"risk_review_from": 50_000, "four_eyes": "off"}
+    with running_service(
+        database_of_file, tmp_path_factory.mktemp("rails"), tells=False, **settings
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def database_of_file(servers, migrated_template):
+    from servers_fixture import fresh_database
+
+    with fresh_database(servers, migrated_template) as url:
+        yield url
+
+
+def pay(service, **more):
+    body = {
+        "amount": 2500,
+        "currency": "GHS",
+        "payer": {"msisdn": "0241234567"},
+        "reference": uuid.uuid4().hex,
+    }
+    headers = {"Authorization": f"Bearer {service.key}", "Idempotency-Key": uuid.uuid4().hex}
+    return call("POST", f"{service.url}/api/v1/payments", {**body, **more}, **headers).body
+
+
+def seeded(service):
+    """Orders in several states: succeeded, in risk review, under review, and at a rail that is down."""
+    paid = [pay(service) for _ in range(3)]
+    held = pay(service, amount=60_000)
+    service.control("PUT", "mtn_momo/faults", {"other_amount_rate": 1.0})
+    wrong = pay(service, amount=3_100, rail="mtn_momo")
+    path = f"{service.url}/api/v1/payments/{wrong['id']}"
+    headers = {"Authorization": f"Bearer {service.key}"}
+    wait_until(
+        "the wrong amount is noticed",
+        lambda: call("GET", path, **headers).body["status_detail"] == "under_review",
+    )
+    service.control("PUT", "mtn_momo/faults", {"down": True})
+    for _ in range(12):
+        pay(service, rail="mtn_momo")
+    return paid[0]["id"], held["id"], wrong["id"]
+
+
+async def link_of(database_url, url):
+    pool = await connect(database_url, min_size=0, max_size=1)
+    try:
+        return await make_console_link(Database(pool), url)
+    finally:
+        await pool.close()
+
+
+async def test_the_console_in_a_browser(service, database_of_file, tmp_path):
+    paid, held, wrong = await asyncio.to_thread(seeded, service)
+    pages = [
+        "/console",
+        "/console/orders",
+        "/console/orders?kind=payouts",
+        f"/console/orders/{paid}",
+        f"/console/orders/{wrong}",
+        "/console/queues",
+        "/console/queues?queue=risk_review",
+        "/console/rails",
+        "/console/webhooks",
+        "/console/merchants",
+        "/console/keys",
+        "/console/operators",
+        "/console/approvals",
+        "/console/audit",
+        "/console/settings",
+        "/console/search?q=nothing",
+        "/console/actions/create-key",
+        f"/console/actions/resolve-payment/{wrong}",
+        "/console/nothing",
+    ]
+    link = await link_of(database_of_file, service.url)
+    async with opened_tab(tmp_path / "profile") as tab:
+        await tab.open(service.url + "/console/sign-in")
+        assert await tab.severe_faults() == []
+        await tab.open(link)
+        await tab.leave(tab.run("document.querySelector('main form').requestSubmit()"))
+        assert urlsplit(await tab.run("location.href")).path == "/console"
+        await _every_page(service, tab, pages)
+        await _live_overview(service, tab)
+        await _search_by_key(service, tab, paid)
+        await _approve(service, tab, held)
+        await _stay_out_of_the_page(service, tab)
+        await _sign_out(service, tab)
+
+
+async def _every_page(service, tab, pages):
+    faults = []
+    for width, height, dark in LOOKS:
+        await tab.look(width, height, dark=dark)
+        for path in pages:
+            await tab.open(service.url + path)
+            look = f"{path} {width} {'dark' if dark else 'light'}"
+            faults += [f"{look}: {one}" for one in await tab.severe_faults()]
+            if await tab.run("document.documentElement.scrollWidth > innerWidth"):
+                faults.append(f"{look}: wider than the screen")
+            if PICTURES:
+                name = look.strip("/").replace("/", "-").replace("?", "-").replace(" ", "-")
+                await tab.picture(Path(PICTURES) / f"{name}.png")
+    assert faults == []
+    # The page that is not there answers 404, which the browser reports.
+    assert [one for one in tab.problems if "404" not in one] == []
+
+
+async def _live_overview(service, tab):
+    """The numbers of the page change without a reload, and the breaker's countdown runs."""
+    await tab.look(1280, 900, dark=False)
+    await tab.open(service.url + "/console")
+    await tab.run("window.sameDocument = true")
+    await tab.until("/mtn_momo/.test(document.querySelector('.troubles')?.innerText ?? '')")
+    await asyncio.to_thread(service.control, "DELETE", "mtn_momo/faults")
+    await tab.run("document.querySelector('#live h1').dataset.old = 'yes'")
+    await tab.until("!document.querySelector('#live h1[data-old]')")
+    assert await tab.run("window.sameDocument")
+
+
+async def _search_by_key(service, tab, paid):
+    """`/` goes to the search, what is pasted is found, and Enter opens it."""
+    await tab.open(service.url + "/console/orders")
+    await tab.press("/", 191)
+    await tab.until("document.activeElement.id === 'find'")
+    await tab.call("Input.insertText", text=paid)
+    await tab.until(f"document.querySelector('#found a[href$={paid}]')")
+    await tab.leave(tab.run("document.querySelector('form.find').requestSubmit()"))
+    assert paid in await tab.run("location.pathname")
+
+
+async def _approve(service, tab, held):
+    """An order in risk review is approved with a reason, from the queue."""
+    await tab.open(service.url + "/console/queues?queue=risk_review")
+    await tab.leave(tab.run(f"document.querySelector('a[href$=\"approve-payment/{held}\"]').click()"))
+    await tab.run("document.querySelector('textarea').value = 'the merchant sent the invoice'")
+    await tab.leave(tab.run("document.querySelector('main form').requestSubmit()"))
+    assert "Approved" in await tab.text()
+    assert "the merchant sent the invoice" in await tab.text()
+
+
+async def _stay_out_of_the_page(service, tab):
+    """What a merchant sends is text, and a script that got in would not run."""
+    made = await asyncio.to_thread(pay, service, description="<img src=x onerror=window.broken=1>")
+    await tab.open(f"{service.url}/console/orders/{made['id']}")
+    assert "<img src=x" in await tab.text()
+    assert not await tab.run("window.broken")
+
+
+async def _sign_out(service, tab):
+    await tab.open(service.url + "/console")
+    await tab.leave(tab.run("document.querySelector('form[action$=sign-out]').requestSubmit()"))
+    assert "Sign in" in await tab.text()
+    request = urllib.request.Request(service.url + "/console/orders")
+    with urllib.request.urlopen(request) as answer:
+        assert "/console/sign-in" in answer.url
