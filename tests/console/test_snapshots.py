@@ -52,6 +52,15 @@ async def test_nothing_is_loaded_while_nobody_views():
     assert len(loads) == seen
 
 
+async def test_a_viewer_who_comes_later_gets_no_snapshot_of_former_viewers():
+    hub, _ = hub_that_counts(pause_s=3_600)
+    for expected in (b"data: <p>1</p>\ndata: <b>x</b>\n\n", b"data: <p>2</p>\ndata: <b>x</b>\n\n"):
+        stream = hub.stream(viewer("a"), always)
+        await anext(stream)
+        assert await anext(stream) == expected
+        await stream.aclose()
+
+
 async def test_a_sign_out_ends_the_streams_of_that_session_only():
     hub, _ = hub_that_counts(pause_s=3_600)
     mine, other = hub.stream(viewer("mine"), always), hub.stream(viewer("other"), always)

@@ -198,6 +198,7 @@ def waiting(*, limit: int = 50, url: Url = None, json: bool = False) -> int:
 def show(order_id: str, /, *, url: Url = None, json: bool = False) -> int:
     """Show one payment, refund or payout with its attempts and timeline."""
     from synccash.administration.administrator import administrator
+    from synccash.administration.explanations import explain_status, sentence_of
 
     found = administrator(settings(), url).order(order_id)
     if json:
@@ -205,6 +206,7 @@ def show(order_id: str, /, *, url: Url = None, json: bool = False) -> int:
     wallet: dict[str, Any] = found.get("payer") or found.get("payee") or {}
     error: dict[str, Any] = found["last_error"] or {}
     facts = {name: value for name, value in found.items() if name not in _HIDDEN_FIELDS}
+    facts["why"] = explain_status(found)
     facts["wallet"] = " ".join(str(part) for part in wallet.values() if part)
     facts["error"] = " ".join(
         str(error[name]) for name in ("code", "provider_code", "message") if error.get(name)
@@ -240,8 +242,8 @@ def show(order_id: str, /, *, url: Url = None, json: bool = False) -> int:
         ]
         print_table(("refund", "created", "GHS", "status", "detail", "rail"), refunds, nothing="")
         print()
-    entries = [(one["at"], one["kind"], _entry_text(one)) for one in found["timeline"]]
-    return print_table(("at", "what", "facts"), entries, nothing="The timeline is empty.")
+    entries = [(one["at"], one["kind"], sentence_of(one)) for one in found["timeline"]]
+    return print_table(("at", "what", "in words"), entries, nothing="The timeline is empty.")
 
 
 @PAYMENTS.command
@@ -319,8 +321,3 @@ def _decide(order_id: str, action: str, body: dict[str, Any], url: str | None, *
     if is_waiting(after):
         return print_waiting(after)
     return print_facts({name: after[name] for name in ("id", "status", "status_detail")})
-
-
-def _entry_text(entry: dict[str, Any]) -> str:
-    facts = {name: value for name, value in entry.items() if name not in ("at", "kind")}
-    return ", ".join(f"{name} {value}" for name, value in facts.items() if value not in (None, "", [], {}))

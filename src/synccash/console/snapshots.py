@@ -59,9 +59,10 @@ class SnapshotHub:
         A viewer who reads slowly misses snapshots, and gets the latest one next.
         """
         self._viewers.append(viewer)
+        seen = 0
         if self._loop is None or self._loop.done():
             self._loop = asyncio.create_task(self._refresh())
-        seen = 0
+            seen = self._number  # The latest snapshot is as old as the last viewer.
         try:
             yield b"retry: 2000\n\n"
             while not self._is_closed:
