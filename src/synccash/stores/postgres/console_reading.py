@@ -67,7 +67,7 @@ SELECT count(*) AS looked_at,
 FROM merchants m CROSS JOIN (VALUES (false), (true)) modes(livemode) CROSS JOIN LATERAL (
     SELECT status, created_at, updated_at FROM payments
     WHERE merchant_id = m.id AND livemode = modes.livemode AND created_at > now() - interval '15 minutes'
-    ORDER BY created_at DESC, id DESC LIMIT 2000
+    ORDER BY created_at DESC, id DESC LIMIT 500
 ) p
 """
 RECENT_MINUTES = 15
@@ -102,7 +102,7 @@ class PostgresConsoleReading:
 
     async def recent(self) -> Mapping[str, Any]:
         """Return counts and durations (in seconds) of the payments of the last 15 minutes: of at most the
-        2,000 newest of each merchant in each mode."""
+        500 newest of each merchant in each mode."""
         return dict((await self.database.repeat(_RECENT))[0].items())
 
 
