@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from litestar import get
@@ -9,6 +10,7 @@ from litestar.di import NamedDependency as Given
 from litestar.response import Stream
 
 from synccash.api.request_context import STREAMED
+from synccash.console.history import RANGES, payment_series
 from synccash.console.snapshots import Viewer
 from synccash.console.visit import Html, SignInNeededError, Site, Visit, session_of
 
@@ -38,6 +40,17 @@ async def events(visit: Given[Visit]) -> Stream:
     stream: AsyncGenerator[bytes] = site.hub.stream(viewer, is_signed_in)
     # Proxies that buffer an answer would hold it back for ever.
     return Stream(stream, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+
+@get("/history")
+async def history(visit: Given[Visit]) -> Html:
+    """Return the charts of the payments of a time, for a part of the overview."""
+    chosen = next((one for one in RANGES if one.name == visit.query("range")), RANGES[0])
+    start = (datetime.now(UTC) - chosen.length).isoformat()
+    step = int(chosen.step.total_seconds())
+    found = await visit.api("GET", "admin", "history", query={"start": start, "step": step})
+    series = payment_series(found)
+    return visit.page("history.html", series=series, chosen=chosen, ranges=RANGES, goal=found["goal"])
 
 
 def snapshot_loader(site: Site) -> Callable[[Viewer], Awaitable[str]]:
@@ -89,4 +102,4 @@ def _services(breakers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(found, key=lambda one: (not one["troubled"], one["name"]))
 
 
-OVERVIEW_PAGES = (overview, events)
+OVERVIEW_PAGES = (overview, events, history)
