@@ -33,6 +33,7 @@ from synccash.api.v1.events import EVENTS
 from synccash.api.v1.health import HEALTH
 from synccash.api.v1.management import Management
 from synccash.api.v1.operators import OPERATORS
+from synccash.api.v1.order_actions import ORDER_ACTIONS
 from synccash.api.v1.payments import PAYMENTS
 from synccash.api.v1.payouts import PAYOUTS
 from synccash.api.v1.refunds import REFUNDS
@@ -60,6 +61,7 @@ _RESOURCES = (
     OPERATORS,
     APPROVALS,
     ADMINISTRATION,
+    ORDER_ACTIONS,
     AUDIT,
 )
 Layer = Callable[[App], App]
