@@ -29,6 +29,11 @@ def test_each_period_has_its_rate_success_and_duration():
     assert [round(at - series["at"][0]) for at in series["at"]] == [0, 60, 120]
 
 
+def test_the_time_before_the_first_payment_is_shown_too():
+    series = payment_series(answer(ended("2026-03-01T12:02:00Z", 6)))
+    assert series["rate"] == [0.0, 0.0, 0.1]
+
+
 def test_refunds_and_payouts_are_not_counted():
     series = payment_series(answer(ended("2026-03-01T12:01:00Z", 5, kind="payout")))
     assert set(series["rate"]) == {0.0}

@@ -24,8 +24,8 @@ RANGES = (
 
 def payment_series(found: Mapping[str, Any]) -> dict[str, list[float | None]]:
     """Return the series of the payments in an answer of `GET /admin/history`, by period: `at` in seconds
-    since 1970, `rate` in payments a second, `success` in per cent of those that count for the goal, and `p95` in
-    seconds. A period without payments has the rate 0 and no other value."""
+    since 1970, `rate` in payments a second, `success` in per cent of those that count for the goal, and `p95`
+    in seconds. A period without payments has the rate 0 and no other value."""
     start, end = (datetime.fromisoformat(found[name]).timestamp() for name in ("start", "end"))
     step: int = found["step_s"]
     by_period: dict[float, list[Mapping[str, Any]]] = {}
@@ -33,8 +33,9 @@ def payment_series(found: Mapping[str, Any]) -> dict[str, list[float | None]]:
         if one["kind"] == "payment":
             at = datetime.fromisoformat(one["at"]).timestamp()
             by_period.setdefault(at, []).append(one)
-    first = min(by_period, default=start)
-    # Periods begin where the counts do, which need not be the beginning of the time that was asked for.
+    # Periods begin where those of the counts do, which need not be the beginning of the time.
+    known = min(by_period, default=start)
+    first = known - int((known - start) // step) * step
     count = max(0, round((end - first) / step))
     periods = [first + step * number for number in range(count)]
     series: dict[str, list[float | None]] = {"at": [], "rate": [], "success": [], "p95": []}

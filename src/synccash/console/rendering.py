@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from synccash.administration.explanations import explain_status
 from synccash.payments.masking import masked, masked_value
 from synccash.payments.payer import Msisdn
 
@@ -69,6 +70,7 @@ def build_environment(static_files: Mapping[str, StaticFile]) -> Environment:
         "pretty": pretty,
         "countdown": countdown,
         "reason": breaker_reason,
+        "why": explain_status,
     }
     environment.globals["static"] = lambda name: f"/console/static/{name}?v={static_files[name].version}"  # pyright: ignore[reportArgumentType]
     environment.globals["link"] = link  # pyright: ignore[reportArgumentType]

@@ -28,7 +28,7 @@
     const range = goal === null ? { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } : { range: (_, low) => [Math.min(low ?? 90, 90), 100] };
     const chart = new uPlot({
       width: box.clientWidth, height: 150, series, axes: [axis, { ...axis, size: 46 }],
-      scales: { y: range }, cursor: { y: false }, legend: { show: true, live: true },
+      scales: { x: { range: () => [at[0], at[at.length - 1]] }, y: range }, cursor: { y: false }, legend: { show: true, live: true },
     }, data, box);
     new ResizeObserver(() => chart.setSize({ width: box.clientWidth, height: 150 })).observe(box);
   };
