@@ -107,7 +107,9 @@ async def test_a_viewer_reads_and_does_nothing(api, viewer):
     page = await viewer.page("/console/merchants")
     assert "/console/actions/" not in page
     assert "/console/audit" not in page
-    assert (await viewer.get("/console/audit")).status_code == 403
+    assert "/console/settings" not in page
+    for path in ("/console/audit", "/console/settings"):
+        assert (await viewer.get(path)).status_code == 403
     for path, fields in (
         ("/console/actions/add-merchant", {"name": "No"}),
         ("/console/actions/suspend-merchant/mer_test", {"reason": "no"}),

@@ -152,6 +152,22 @@ async def test_a_refused_link_opens_nothing(api):
     assert (await browser.submit("/console/welcome", "/console/welcome", code="guess")).status_code == 401
 
 
+async def test_guessed_links_are_stopped_by_address(database_of_file):
+    from api.served import served
+
+    async with served(database_of_file, rate_limits="authentication=2/60") as api:
+        browser = browser_of(api)
+        answers = [
+            (await browser.submit("/console/welcome", code=str(number))).status_code for number in range(4)
+        ]
+    assert answers == [401, 401, 429, 429]
+
+
+async def test_the_address_without_a_path_leads_to_the_console(api):
+    found = await browser_of(api).get("/")
+    assert (found.status_code, found.headers["location"]) == (303, "/console")
+
+
 async def test_a_merchants_key_and_an_admin_key_are_no_sessions(api):
     for key in (api.key, api.admin_key):
         browser = browser_of(api)

@@ -73,6 +73,9 @@ class Console:
         pages = self._pages(api)
 
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http" and scope["path"] == "/" and scope["method"] == "GET":
+                await _to_console(send)
+                return
             if scope["type"] != "http" or not _is_console(scope["path"]):
                 await api(scope, receive, send)
                 return
@@ -127,6 +130,13 @@ async def static_file(request: AnyRequest, name: str, site: Given[Site]) -> Resp
     kept = "public, max-age=31536000, immutable" if is_current else "no-cache"
     media_type = f"{found.media_type}; charset=utf-8"
     return Response(found.content, media_type=media_type, headers={"Cache-Control": kept})
+
+
+async def _to_console(send: Send) -> None:
+    """Answer the address without a path, which people type."""
+    headers = [(b"location", ROOT.encode()), (b"content-length", b"0")]
+    await send({"type": "http.response.start", "status": 303, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
 
 
 def _is_console(path: str) -> bool:

@@ -45,7 +45,7 @@ class ConsoleParts:
 
     public_url: str
     credential: Callable[[Scope, bytes], Awaitable[Credential | None]]
-    use_link: Callable[[str], Awaitable[SignedIn]]
+    use_link: Callable[[Scope, str], Awaitable[SignedIn]]
     waiting: Callable[[], Mapping[tuple[str, str], int]]
     reading: ConsoleReading
     settings: Sequence[tuple[str, str, str]]

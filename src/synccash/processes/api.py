@@ -35,6 +35,7 @@ from synccash.observability.metrics import (
 )
 from synccash.observability.prometheus import BreakerCollector, RetryCollector
 from synccash.payments.access import Credential, Principal
+from synccash.payments.operator import SignedIn, SignInThrottledError
 from synccash.payments.request import Tenant
 from synccash.processes.assembly.service import Service, assembled
 from synccash.processes.callback_filter import CallbackFilter
@@ -107,11 +108,18 @@ def build_console(service: Service, loaded: LoadedSettings) -> Console:
         found = await known.find(token_hash, lambda: service.guard.check_unknown_key(scope))
         return found if isinstance(found, Credential) else None
 
+    async def use_link(scope: Scope, code: str) -> SignedIn:
+        # As a key that this process has not seen: who guesses is stopped before PostgreSQL.
+        refusal = await service.guard.check_unknown_key(scope)
+        if refusal is not None:
+            raise SignInThrottledError(refusal.retry_after_s or 1.0)
+        return await service.operators.sign_in_by_link(code)
+
     return Console(
         ConsoleParts(
             public_url=loaded.settings.public_url,
             credential=credential,
-            use_link=service.operators.sign_in_by_link,
+            use_link=use_link,
             waiting=lambda: service.backlog.counted,
             reading=PostgresConsoleReading(service.database),
             settings=tuple(loaded.shown()),

@@ -6,8 +6,10 @@ from typing import Any
 from litestar import get
 from litestar.di import NamedDependency as Given
 
+from synccash.console.management_calls import CallRefusedError
 from synccash.console.rendering import link
 from synccash.console.visit import Html, Visit
+from synccash.payments.access import OperatorRole
 
 _AUDIT_PAGE = 100
 _AUDIT_FILTERS = ("actor", "action", "target")
@@ -83,9 +85,9 @@ async def audit(visit: Given[Visit]) -> Html:
 
 @get("/settings")
 async def settings(visit: Given[Visit]) -> Html:
-    """Show the settings in force and where each comes from."""
-    session = visit.signed_in
-    del session
+    """Show the settings in force and where each comes from, to admins: risk rules are among them."""
+    if not visit.signed_in.role.includes(OperatorRole.ADMIN):
+        raise CallRefusedError(403, {"detail": "This page needs the role admin. Ask an admin."})
     return visit.page("settings.html", settings=visit.site.parts.settings, only=visit.query("only"))
 
 

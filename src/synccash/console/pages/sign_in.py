@@ -8,7 +8,7 @@ from litestar.di import NamedDependency as Given
 from synccash.console.management_calls import CallRefusedError
 from synccash.console.session import csrf_of
 from synccash.console.visit import THEMES, Html, Visit
-from synccash.payments.operator import IssuedToken, SignInRefusedError
+from synccash.payments.operator import IssuedToken, SignInRefusedError, SignInThrottledError
 
 _HOME = "/console"
 _YEAR_S = 31_536_000
@@ -53,7 +53,10 @@ async def link_form(visit: Given[Visit]) -> Html:
 async def use_link(visit: Given[Visit]) -> Html:
     """Sign in with the code of a one-time link."""
     try:
-        signed_in = await visit.site.parts.use_link(visit.form.get("code", ""))
+        signed_in = await visit.site.parts.use_link(visit.scope, visit.form.get("code", ""))
+    except SignInThrottledError:
+        problem = "Too many links were tried from your address. Wait a minute, and open the link again."
+        return _form(visit, "welcome.html", 429, code="", problem=problem)
     except SignInRefusedError:
         problem = "This link was used or is too old. `synccash console` prints a new one."
         return _form(visit, "welcome.html", 401, code="", problem=problem)
