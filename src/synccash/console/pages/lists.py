@@ -12,6 +12,8 @@ from synccash.console.visit import Html, Visit
 from synccash.payments.access import OperatorRole
 
 _AUDIT_PAGE = 100
+_NO_ENTRY = 2**53
+"""A position above those of all entries: an export from there has the newest seal alone."""
 _AUDIT_FILTERS = ("actor", "action", "target")
 
 
@@ -78,9 +80,12 @@ async def audit(visit: Given[Visit]) -> Html:
     """Show the audit log, newest first."""
     filters = {name: visit.query(name) for name in _AUDIT_FILTERS}
     query = {**filters, "limit": _AUDIT_PAGE, "before": visit.query("before")}
-    found = await visit.api("GET", "admin", "audit", query=query)
+    found, sealed = await asyncio.gather(
+        visit.api("GET", "admin", "audit", query=query),
+        visit.api("GET", "admin", "audit", "export", query={"after": _NO_ENTRY, "limit": 1}),
+    )
     older = link("/console/audit", **filters, before=found["next"]) if found["has_more"] else None
-    return visit.page("audit.html", entries=found["data"], filters=filters, older=older)
+    return visit.page("audit.html", entries=found["data"], filters=filters, older=older, head=sealed["head"])
 
 
 @get("/settings")

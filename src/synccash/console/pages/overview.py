@@ -10,10 +10,13 @@ from litestar.di import NamedDependency as Given
 from litestar.response import Stream
 
 from synccash.api.request_context import STREAMED
+from synccash.api.roles import ROUTE_ROLES
 from synccash.console.history import RANGES, payment_series
 from synccash.console.snapshots import Viewer
 from synccash.console.visit import Html, SignInNeededError, Site, Visit, session_of
 
+_HISTORY = "GET /admin/history"
+"""The call with the counts of former days; charts are shown where the API has it."""
 _COUNTS = ("window_calls", "window_failures", "window_slow", "blocked")
 
 
@@ -22,7 +25,7 @@ async def overview(visit: Given[Visit]) -> Html:
     """Show the overview with a first snapshot; the stream replaces it."""
     session = visit.signed_in
     snapshot = await load_snapshot(visit.site, Viewer(visit.scope, session.token, session.token_hash))
-    return visit.page("overview.html", **snapshot)
+    return visit.page("overview.html", has_history=_HISTORY in ROUTE_ROLES, **snapshot)
 
 
 @get("/overview/events", media_type="text/event-stream")
