@@ -62,7 +62,9 @@ async def test_pages_have_no_code_or_style_of_their_own(admin):
 async def test_a_sign_in_makes_a_new_session_each_time(api):
     kofi = await enrolled(api.operators, "kofi", "operator")
     browser = browser_of(api)
-    browser.client.cookies.set("synccash_console_session", "sk_operator_chosen-by-somebody-else")
+    browser.client.cookies.set(
+        "synccash_console_session", "sk_operator_chosen-by-somebody-else", domain="console.test"
+    )
     now = api.operators.clock.now().timestamp()
     assert (await browser.sign_in(kofi, now)).status_code == 303
     token = _session(browser)
@@ -155,7 +157,7 @@ async def test_a_refused_link_opens_nothing(api):
 async def test_guessed_links_are_stopped_by_address(database_of_file):
     from api.served import served
 
-    async with served(database_of_file, rate_limits="authentication=2/60") as api:
+    async with served(database_of_file, rate_limits="unknown_key=2/3600") as api:
         browser = browser_of(api)
         answers = [
             (await browser.submit("/console/welcome", code=str(number))).status_code for number in range(4)
