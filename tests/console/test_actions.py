@@ -6,7 +6,6 @@ import pytest
 
 from api.served import served
 from console.browsing import signed_in
-from servers_fixture import fresh_database
 from synccash.api.roles import ROUTE_ROLES
 from synccash.console.actions import ACTIONS
 
@@ -101,26 +100,25 @@ async def test_the_rails_are_asked_about_marked_orders(api, admin):
     assert "the rail is back" in await admin.page(f"/console/audit?target={made['id']}")
 
 
-async def test_a_second_operator_approves_what_moves_money(servers, migrated_template):
-    with fresh_database(servers, migrated_template) as url:
-        async with served(url) as api:
-            ama, kofi = await signed_in(api, "ama", "admin"), await signed_in(api, "kofi", "operator")
-            made = (await api.pay()).json()
-            await _review(api, made["id"])
-            asked = await ama.submit(
-                f"/console/actions/resolve-payment/{made['id']}", outcome="failed", evidence="line 7"
-            )
-            assert asked.headers["location"] == "/console/approvals"
-            page = await ama.page("/console/approvals")
-            assert "Waits for a second operator" in page
-            approval = re.findall(r"/console/actions/approve/(apr_\w+)", page)[0]
-            own = await ama.submit(f"/console/actions/approve/{approval}", reason="mine")
-            assert own.status_code == 403
-            done = await kofi.submit(f"/console/actions/approve/{approval}", reason="saw the statement")
-            assert done.status_code == 303, done.text
-            assert "failed" in await kofi.page(f"/console/orders/{made['id']}")
-            for browser in (ama, kofi):
-                await browser.client.aclose()
+async def test_a_second_operator_approves_what_moves_money(database_url):
+    async with served(database_url) as api:
+        ama, kofi = await signed_in(api, "ama", "admin"), await signed_in(api, "kofi", "operator")
+        made = (await api.pay()).json()
+        await _review(api, made["id"])
+        asked = await ama.submit(
+            f"/console/actions/resolve-payment/{made['id']}", outcome="failed", evidence="line 7"
+        )
+        assert asked.headers["location"] == "/console/approvals"
+        page = await ama.page("/console/approvals")
+        assert "Waits for a second operator" in page
+        approval = re.findall(r"/console/actions/approve/(apr_\w+)", page)[0]
+        own = await ama.submit(f"/console/actions/approve/{approval}", reason="mine")
+        assert own.status_code == 403
+        done = await kofi.submit(f"/console/actions/approve/{approval}", reason="saw the statement")
+        assert done.status_code == 303, done.text
+        assert "failed" in await kofi.page(f"/console/orders/{made['id']}")
+        for browser in (ama, kofi):
+            await browser.client.aclose()
 
 
 async def _review(api, payment_id):

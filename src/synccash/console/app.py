@@ -26,6 +26,7 @@ from synccash.console.visit import (
     AnyRequest,
     ForgedRequestError,
     Html,
+    PathText,
     SignInNeededError,
     Site,
     UnreadableFormError,
@@ -121,7 +122,7 @@ class Console:
 
 
 @get("/static/{name:path}")
-async def static_file(request: AnyRequest, name: str, site: Given[Site]) -> Response[bytes]:
+async def static_file(request: AnyRequest, name: PathText, site: Given[Site]) -> Response[bytes]:
     """Return a static file. Its address has a version, so browsers may keep it."""
     found = site.static_files.get(name.lstrip("/"))
     if found is None:

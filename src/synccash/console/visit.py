@@ -4,11 +4,12 @@ import asyncio
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import parse_qsl, quote, unquote
 
 from jinja2 import Environment
 from litestar import Request, Response
+from litestar.params import PathParameter
 
 from synccash.api.request_context import REQUEST_ID
 from synccash.api.roles import needed_role
@@ -23,6 +24,8 @@ from synccash.payments.operator import actor_of
 
 AnyRequest = Request[Any, Any, Any]
 Html = Response[bytes]
+PathText = Annotated[str, PathParameter()]
+"""A part of a page's address."""
 _TOKEN_MAX = 200
 _BODY_MAX = 65_536
 _BODY_TIMEOUT_S = 10.0

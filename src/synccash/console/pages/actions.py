@@ -9,19 +9,41 @@ from litestar.exceptions import NotFoundException
 
 from synccash.console.actions import ACTIONS, ActionSpec, InvalidFieldError, secrets_in
 from synccash.console.management_calls import CallRefusedError
-from synccash.console.visit import Html, Visit
+from synccash.console.visit import Html, PathText, Visit
 
 
-@get(["/actions/{name:str}", "/actions/{name:str}/{target:str}"])
-async def ask(visit: Given[Visit], name: str, target: str = "") -> Html:
-    """Show what an action does, with its form."""
+@get("/actions/{name:str}")
+async def ask_new(visit: Given[Visit], name: PathText) -> Html:
+    """Show an action that makes something new, with its form."""
+    return _ask(visit, name, "")
+
+
+@get("/actions/{name:str}/{target:str}")
+async def ask(visit: Given[Visit], name: PathText, target: PathText) -> Html:
+    """Show what an action does with its target, with its form."""
+    return _ask(visit, name, target)
+
+
+@post("/actions/{name:str}")
+async def execute_new(visit: Given[Visit], name: PathText) -> Html:
+    """Execute an action that makes something new."""
+    return await _execute(visit, name, "")
+
+
+@post("/actions/{name:str}/{target:str}")
+async def execute(visit: Given[Visit], name: PathText, target: PathText) -> Html:
+    """Execute an action with its target."""
+    return await _execute(visit, name, target)
+
+
+def _ask(visit: Visit, name: str, target: str) -> Html:
     session = visit.signed_in
     del session
-    return _form(visit, _action(name, target), target, _prefilled(visit, ACTIONS[name]))
+    action = _action(name, target)
+    return _form(visit, action, target, _prefilled(visit, action))
 
 
-@post(["/actions/{name:str}", "/actions/{name:str}/{target:str}"])
-async def execute(visit: Given[Visit], name: str, target: str = "") -> Html:
+async def _execute(visit: Visit, name: str, target: str) -> Html:
     """Execute an action, and return to the page it was started from."""
     session = visit.signed_in
     del session
@@ -89,4 +111,4 @@ def _back(action: ActionSpec, target: str) -> str:
     return action.back.replace("{target}", target)
 
 
-ACTION_PAGES = (ask, execute)
+ACTION_PAGES = (ask_new, ask, execute_new, execute)

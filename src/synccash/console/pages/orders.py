@@ -11,7 +11,7 @@ from synccash.administration.explanations import explain_status, sentence_of
 from synccash.console.actions import actions_of_order
 from synccash.console.management_calls import CallRefusedError
 from synccash.console.rendering import csv_line, link, masked_number, money
-from synccash.console.visit import Html, Visit
+from synccash.console.visit import Html, PathText, Visit
 from synccash.payments.payer import Msisdn
 
 _PAGE = 50
@@ -83,7 +83,7 @@ async def export(visit: Given[Visit]) -> Stream:
 
 
 @get("/orders/{order_id:str}")
-async def order(visit: Given[Visit], order_id: str) -> Html:
+async def order(visit: Given[Visit], order_id: PathText) -> Html:
     """Show one payment, refund or payout: its state and why, attempts, webhooks and its timeline."""
     found = await visit.api("GET", "admin", "orders", order_id)
     refunds: list[dict[str, Any]] = found.get("refunds", [])
