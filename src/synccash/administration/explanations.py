@@ -104,12 +104,9 @@ def _created(entry: _Facts) -> str:
 
 
 def _routed(entry: _Facts) -> str:
-    chosen, considered = entry.get("chosen"), entry.get("considered") or []
-    skipped = [
-        f"{one.get('rail')} ({_listed(one.get('skipped'))})"
-        for one in considered
-        if isinstance(one, dict) and one.get("skipped")  # pyright: ignore[reportUnknownMemberType]
-    ]
+    chosen = entry.get("chosen")
+    considered: list[_Facts] = entry.get("considered") or []
+    skipped = [f"{one.get('rail')} ({_listed(one['skipped'])})" for one in considered if one.get("skipped")]
     told = f"{chosen} was chosen" if chosen else "No rail can take it"
     why = f": {str(entry['reason']).replace('_', ' ')}" if entry.get("reason") else ""
     left_out = f". Not chosen: {', '.join(skipped)}" if skipped else ""

@@ -7,7 +7,7 @@ the API's handlers.
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -90,7 +90,9 @@ class ManagementCalls:
         await self.app(scope, _sender(content), response.send)
         document = msgspec.json.decode(response.body) if response.body else None
         if response.status >= 400:
-            raise CallRefusedError(response.status, document if isinstance(document, dict) else {})
+            raise CallRefusedError(
+                response.status, cast("dict[str, Any]", document) if isinstance(document, dict) else {}
+            )
         return Answer(response.status, document)
 
 

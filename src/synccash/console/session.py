@@ -88,7 +88,7 @@ class Cookies:
 
 def cookies_of(scope: Scope) -> dict[str, str]:
     """Return the cookies of a request; none if the header cannot be read."""
-    jar = SimpleCookie[str]()
+    jar = SimpleCookie()
     for name, value in scope["headers"]:
         if name == b"cookie":
             try:
@@ -112,4 +112,4 @@ def is_same_site(scope: Scope, public_url: str) -> bool:
     if origin is None:
         return True
     own = {headers.get(b"host", b"").decode("latin-1"), urlsplit(public_url).netloc}
-    return urlsplit(origin.decode("latin-1")).netloc in own
+    return urlsplit(str(origin, "latin-1")).netloc in own

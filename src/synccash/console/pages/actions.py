@@ -1,7 +1,7 @@
 """The page of an action: says what it does and asks for a reason, and executes it when it is confirmed."""
 
 from secrets import token_urlsafe
-from typing import Any
+from typing import Any, cast
 
 from litestar import get, post
 from litestar.di import NamedDependency as Given
@@ -58,7 +58,9 @@ async def _execute(visit: Visit, name: str, target: str) -> Html:
             raise
         fields = [f"{one['field']}: {one['message']}" for one in error.errors]
         return _form(visit, action, target, visit.form, error.status, problem=str(error), errors=fields)
-    document: dict[str, Any] = answer.document if isinstance(answer.document, dict) else {}
+    document: dict[str, Any] = (
+        cast("dict[str, Any]", answer.document) if isinstance(answer.document, dict) else {}
+    )
     waits = answer.status == 202 and document.get("object") == "approval"
     shown_once = secrets_in(document)
     if shown_once:

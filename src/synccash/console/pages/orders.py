@@ -108,7 +108,7 @@ async def search(visit: Given[Visit]) -> Html:
     text = visit.query("q")
     session = visit.signed_in
     del session
-    results = await _search(visit, text) if text else []
+    results: Sequence[dict[str, Any]] = await _search(visit, text) if text else ()
     if len(results) == 1 and not visit.is_fragment:
         return visit.redirect(results[0]["href"])
     template = "search_results.html" if visit.is_fragment else "search.html"

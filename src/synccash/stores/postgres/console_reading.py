@@ -117,5 +117,5 @@ def _with_host(row: Any) -> dict[str, Any]:
     """Return a row with the host of its URL: path and query may hold secrets of the merchant."""
     found = dict(row.items())
     url = found.pop("url")
-    found["host"] = None if url is None else urlsplit(url).hostname
+    found["host"] = None if url is None else urlsplit(str(url)).hostname
     return found
