@@ -104,7 +104,7 @@ def is_same_site(scope: Scope, public_url: str) -> bool:
     Browsers send Sec-Fetch-Site or Origin with each POST; a program that sends neither holds no cookies of
     somebody else.
     """
-    headers = dict(scope["headers"])
+    headers: dict[bytes, bytes] = dict(scope["headers"])
     site = headers.get(b"sec-fetch-site")
     if site is not None and site not in (b"same-origin", b"none"):
         return False
@@ -112,4 +112,4 @@ def is_same_site(scope: Scope, public_url: str) -> bool:
     if origin is None:
         return True
     own = {headers.get(b"host", b"").decode("latin-1"), urlsplit(public_url).netloc}
-    return urlsplit(str(origin, "latin-1")).netloc in own
+    return urlsplit(origin.decode("latin-1")).netloc in own
