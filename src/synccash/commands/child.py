@@ -33,7 +33,7 @@ def run_child(words: Sequence[str]) -> int:
 def _serve(options: dict[str, str]) -> Callable[[], int]:
     from synccash.processes.api import serve
 
-    return lambda: serve(loaded().settings, fd=int(options["--fd"]))
+    return lambda: serve(loaded(), fd=int(options["--fd"]))
 
 
 def _worker(_options: dict[str, str]) -> Callable[[], int]:
