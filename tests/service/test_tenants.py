@@ -55,6 +55,7 @@ BODIES: dict[str, Any] = {
     "PaymentBody": {"amount": 100, "currency": "GHS", "payer": {"msisdn": NUMBER}, "reference": "theirs"},
     "PayoutBody": {"amount": 100, "currency": "GHS", "payee": {"msisdn": NUMBER}, "reference": "theirs"},
     "RefundBody": {"amount": 1},
+    "OperatorRefundBody": {"amount": 1, "reason": "because"},
     "PasswordBody": {"otp": "999999"},
     "DecisionBody": {"reason": "because"},
     "ReasonBody": {"reason": "because"},
