@@ -28,7 +28,7 @@ from bench.payments.load import CREATED, Load, payment_requests, run_load
 
 _ROLES = ("api", "worker", "webhooks")
 _COMMANDS = {"api": "serve", "worker": "worker", "webhooks": "webhooks"}
-_PACKAGE = re.compile(r"/site-packages/([^/.]+)|/src/(synccash/[^/.]+)|/lib/python3[.\d]*/(\w+)")
+_PACKAGE = re.compile(r".*/site-packages/([^/.]+)|.*/src/(synccash/[^/.]+)|.*/lib/python3[.\d]*/(\w+)")
 _WRITE_S = 30.0
 
 
@@ -63,7 +63,7 @@ def _package(key: tuple[str, int, str]) -> str:
     file, _, name = key
     if file == "~":
         return "built-in functions"
-    found = _PACKAGE.search(file)
+    found = _PACKAGE.match(file)
     return name if found is None else next(filter(None, found.groups()))
 
 
