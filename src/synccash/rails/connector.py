@@ -29,6 +29,11 @@ from synccash.rails.pacer import Clock, Pacer, Turn
 class Connector(ABC):
     """The connector of one account with a provider. See `synccash.engine.ports.Rail`.
 
+    `name` is the id of the rail, such as `mtn_momo`; `account` the account and address of new attempts;
+    `environment` says whether it moves real money, as the operator declares; `capabilities` are its networks
+    and operations, as far as it has credentials for them. All are plain attributes, because each payment
+    reads them some thirty times.
+
     `currency`: the only one that the account takes; None for no check. `requirement`: what an operation
     needs that the account does not have, for the code of its refusal (`no_payout_account`).
     `refunds_by_transaction_id`: the provider's own id of the debit is enough for a refund.
@@ -44,32 +49,13 @@ class Connector(ABC):
         requirement: str = "account",
         refunds_by_transaction_id: bool = False,
     ) -> None:
-        self._account = account
-        self._environment = environment
-        self._capabilities = capabilities
+        self.name = account.rail
+        self.account = account
+        self.environment = environment
+        self.capabilities = capabilities
         self._currency = currency
         self._requirement = requirement
         self._refunds_by_transaction_id = refunds_by_transaction_id
-
-    @property
-    def name(self) -> str:
-        """The id of the rail, such as `mtn_momo`."""
-        return self._account.rail
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """The networks and operations of the account, as far as it has credentials for them."""
-        return self._capabilities
-
-    @property
-    def account(self) -> RailAccount:
-        """The account and address of new attempts."""
-        return self._account
-
-    @property
-    def environment(self) -> Environment:
-        """Whether the account moves real money, as the operator declares."""
-        return self._environment
 
     async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
         """Send the order once, or refuse it before any byte leaves."""
@@ -101,14 +87,14 @@ class Connector(ABC):
 
     def _serves(self, account: RailAccount, operation: Operation) -> bool:
         """Return True for an operation that this account has."""
-        return account == self._account and operation in self._capabilities.operations
+        return account == self.account and operation in self.capabilities.operations
 
     def _refusal(self, order: SendOrder) -> SendAnswer | None:
         """Return why an order cannot be sent through this account, or None."""
-        if order.operation not in self._capabilities.operations:
+        if order.operation not in self.capabilities.operations:
             why = f"no_{order.operation.value}_{self._requirement}"
             return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, why)
-        if order.account != self._account:
+        if order.account != self.account:
             return refuse_other_account()
         if self._currency is not None and order.currency != self._currency:
             return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, "other_currency")

@@ -9,9 +9,10 @@ _UNFIT_FOR_NOTES = re.compile(r"[^A-Za-z0-9.,-]+")
 
 def clean_text(text: str, unfit: re.Pattern[str], most: int) -> str:
     """Return at most `most` characters: accents are removed, `unfit` characters become a space."""
-    split = unicodedata.normalize("NFKD", text)
-    normalized = "".join(sign for sign in split if not unicodedata.combining(sign))
-    return unfit.sub(" ", normalized).strip()[:most].rstrip()
+    if not text.isascii():
+        split = unicodedata.normalize("NFKD", text)
+        text = "".join(sign for sign in split if not unicodedata.combining(sign))
+    return unfit.sub(" ", text).strip()[:most].rstrip()
 
 
 def clean_note(text: str) -> str:
