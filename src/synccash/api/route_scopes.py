@@ -124,12 +124,14 @@ def scopes_by_path() -> Callable[[str], Mapping[str, str] | None]:
     path that needs no key. An unknown path needs none, so it gets 404 and not 401."""
     methods: dict[str, dict[str, str]] = {}
     for (method, path), scope in ROUTE_SCOPES.items():
+        # Also the paths of open routes, because it takes longest to find that none of all paths fits.
+        scopes = methods.setdefault(path, {})
         if scope is not None:
-            methods.setdefault(path, {})[method] = scope
+            scopes[method] = scope
     matcher = Matcher([Endpoint("", path, path) for path in methods])
 
     def scopes_of(path: str) -> Mapping[str, str] | None:
         match = matcher.match("", path)
-        return None if match is None else methods[match.endpoint.path]
+        return None if match is None else methods[match.endpoint.path] or None
 
     return scopes_of
