@@ -66,7 +66,7 @@ def test_avoiding_a_degraded_rail_opens_no_second_attempt_while_the_first_is_ope
     histories = [
         sorted(row.attempts.values(), key=lambda a: a.sequence) for row in stream.order_store.rows.values()
     ]
-    assert sum(len(attempts) > 1 for attempts in histories) > 10, "too few failovers to prove anything"
+    assert sum(len(attempts) > 1 for attempts in histories) > 5, "too few failovers to prove anything"
     for attempts in histories:
         for before, after in pairwise(attempts):
             assert before.state.is_dead, before
