@@ -59,6 +59,7 @@ def _commands() -> "App":
     from synccash.commands.console import console
     from synccash.commands.encryption import ENCRYPTION
     from synccash.commands.health import health
+    from synccash.commands.history import history
     from synccash.commands.listen import listen
     from synccash.commands.merchants import KEYS, MERCHANTS
     from synccash.commands.operators import COMMANDS, OPERATORS
@@ -84,7 +85,7 @@ def _commands() -> "App":
         APPROVALS,
         AUDIT,
     )
-    alone = (*COMMANDS, console, health, reconcile, listen)
+    alone = (*COMMANDS, console, health, history, reconcile, listen)
     for command in (*service.COMMANDS, *alone, *nouns, *erasure.COMMANDS):
         app.command(command)
     return app

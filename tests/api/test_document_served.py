@@ -273,6 +273,8 @@ def read_orders(ama: SignedIn) -> None:
         assert len(page["data"]) == 1
         assert ama.done("GET", f"/admin/{kind}", query=f"?limit=1&after={page['data'][0]['id']}")
     assert ama.done("GET", "/admin/waiting")["data"]
+    history = ama.done("GET", "/admin/history", query="?step=3600")
+    assert (history["step_s"], history["goal"]) == (3600, 0.999)
     for kind in ("payment", "refund", "payout"):
         order = ama.done("GET", "/admin/orders/{order_id}", order_id=ama.desk.objects[f"{kind}_id"])
         assert (order["object"], bool(order["timeline"])) == (kind, True)

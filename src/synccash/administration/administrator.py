@@ -18,6 +18,7 @@ from synccash.administration.service import Administration
 from synccash.payments.api_key import NewApiKey
 from synccash.payments.balance import BalanceAccount
 from synccash.payments.errors import ObjectNotFoundError, OrderUnreadableError, RequestError
+from synccash.payments.history import history_document
 from synccash.settings.loader import Settings
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.operating import OrderFilter
@@ -46,6 +47,7 @@ class Administrator(Protocol):
     def confirm_credit(self, account: BalanceAccount, amount: int, *, reason: str) -> dict[str, Any]: ...
     def orders(self, where: OrderFilter) -> dict[str, Any]: ...
     def waiting(self, limit: int) -> Sequence[dict[str, Any]]: ...
+    def history(self, start: datetime, end: datetime, step: timedelta) -> dict[str, Any]: ...
     def order(self, order_id: str) -> dict[str, Any]: ...
     def audit_entries(self, limit: int, **filters: Any) -> dict[str, Any]: ...
     def audit_export(self, after: int) -> dict[str, Any]: ...
@@ -136,6 +138,11 @@ class ApiAdministrator:
         """Returns what waits for an operator's decision."""
         return self.api.get("admin", "waiting", query={"limit": limit})["data"]
 
+    def history(self, start: datetime, end: datetime, step: timedelta) -> dict[str, Any]:
+        """Returns how many orders ended in each period, and how."""
+        query = {"start": start.isoformat(), "end": end.isoformat(), "step": int(step.total_seconds())}
+        return self.api.get("admin", "history", query=query)
+
     def order(self, order_id: str) -> dict[str, Any]:
         """Returns an order with its timeline."""
         return self.api.get("admin", "orders", order_id)
@@ -225,6 +232,11 @@ class DatabaseAdministrator:
     def waiting(self, limit: int) -> Sequence[dict[str, Any]]:
         """Returns what waits for an operator's decision."""
         return self._run(lambda work, _: work.waiting(limit))
+
+    def history(self, start: datetime, end: datetime, step: timedelta) -> dict[str, Any]:
+        """Returns how many orders ended in each period, and how."""
+        found = self._run(lambda work, _: work.history(start, end, step))
+        return history_document(start, end, step, found)
 
     def order(self, order_id: str) -> dict[str, Any]:
         """Returns an order with its timeline."""

@@ -65,7 +65,7 @@ def new_key(
         scopes=_read("--scopes", lambda: read_scopes(None if scopes is None else _listed(scopes), role)),
         name=name,
         networks=_read("--ips", lambda: read_networks(_listed(ips or ""))),
-        expires_in=None if expires_in is None else _time("--expires-in", expires_in, EXPIRY_MAX),
+        expires_in=None if expires_in is None else read_duration("--expires-in", expires_in, EXPIRY_MAX),
     )
     if key.expires_in == timedelta():
         raise AdministrationError("--expires-in: expected more than no time; revoke a key to end it now")
@@ -75,7 +75,7 @@ def new_key(
 
 def read_overlap(text: str) -> timedelta:
     """Returns how long a replaced key stays valid. Raises AdministrationError."""
-    return _time("--overlap", text, OVERLAP_MAX)
+    return read_duration("--overlap", text, OVERLAP_MAX)
 
 
 def _listed(text: str) -> list[str]:
@@ -89,7 +89,8 @@ def _read(option: str, read: Callable[[], T]) -> T:
         raise AdministrationError(f"{option}: {error}") from error
 
 
-def _time(option: str, text: str, longest: timedelta) -> timedelta:
+def read_duration(option: str, text: str, longest: timedelta) -> timedelta:
+    """Returns a duration such as 24h. Raises AdministrationError."""
     match = _DURATION.fullmatch(text.strip())
     found = None if match is None else int(match[1]) * _UNITS[match[2]]
     if found is None or found > longest:

@@ -6,7 +6,7 @@ the entry of a change in the same transaction.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from synccash.payments.approval import Execution
 from synccash.payments.audit import AuditNote
 from synccash.payments.document import entry_document
 from synccash.payments.errors import ObjectNotFoundError, StateConflictError
+from synccash.payments.history import EndedOrders
 from synccash.payments.payer import Msisdn
 from synccash.payments.payment import OrderKind
 from synccash.payments.request import Role, Tenant
@@ -29,6 +30,7 @@ from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.merchants import PostgresKeys
 from synccash.stores.postgres.operating import OrderFilter, PostgresOperating
 from synccash.stores.postgres.order_store import PostgresOrderStore
+from synccash.stores.postgres.rollups import RollupStore
 from synccash.stores.postgres.waiting import PostgresWaiting
 
 
@@ -153,6 +155,10 @@ class Administration:
     async def waiting(self, limit: int) -> Sequence[dict[str, Any]]:
         """Return what waits for an operator's decision, longest waiting first."""
         return await PostgresWaiting(self.database).oldest(limit)
+
+    async def history(self, start: datetime, end: datetime, step: timedelta) -> Sequence[EndedOrders]:
+        """Return how many orders ended from `start` until before `end`, in periods of `step`."""
+        return await RollupStore(self.database).between(start, end, step)
 
     async def order(self, order_id: str, *, by: str, note: str = "") -> dict[str, Any]:
         """Return an order with the API key and the request that made it, and its whole `timeline`; a payment

@@ -42,6 +42,7 @@ ROUTE_ROLES: Mapping[str, OperatorRole] = {
     "GET /admin/payments": _V,
     "GET /admin/payouts": _V,
     "GET /admin/waiting": _V,
+    "GET /admin/history": _V,
     "GET /admin/orders/{order_id}": _V,
     "POST /admin/orders/{order_id}/inquire": _O,
     "POST /admin/payments/{payment_id}/cancel": _O,

@@ -70,6 +70,7 @@ ROUTE_SCOPES: Mapping[tuple[str, str], AccessScope | None] = MappingProxyType(
         ("GET", f"{BASE}/admin/payments"): _SEE,
         ("GET", f"{BASE}/admin/payouts"): _SEE,
         ("GET", f"{BASE}/admin/waiting"): _SEE,
+        ("GET", f"{BASE}/admin/history"): _SEE,
         ("GET", f"{BASE}/admin/orders/{{order_id}}"): _SEE,
         ("POST", f"{BASE}/admin/orders/{{order_id}}/inquire"): _MANAGE,
         ("POST", f"{BASE}/admin/payments/{{payment_id}}/cancel"): _MANAGE,

@@ -1,5 +1,5 @@
 """Deletes idempotency claims and removed webhook endpoints, and erases the personal data of orders, after
-their retention. In batches; any number of processes may do it at once."""
+their retention; counts ended orders by minute. In batches; any number of processes may do it at once."""
 
 import asyncio
 from contextlib import aclosing
@@ -12,6 +12,7 @@ from synccash.stores.encryption import DecryptionError
 from synccash.stores.postgres.claims import PostgresClaims
 from synccash.stores.postgres.erasure import PostgresErasure
 from synccash.stores.postgres.removed_endpoints import PostgresRemovedEndpoints
+from synccash.stores.postgres.rollups import RollupStore
 
 log = structlog.get_logger("synccash.housekeeping")
 
@@ -19,6 +20,8 @@ _BATCH = 500
 _IDLE_PAUSE_S = 60.0
 _BATCH_PAUSE_S = 0.2
 _RETENTION_PAUSE_S = 3_600.0
+ROLLUP_PAUSE_S = 10.0
+"""Pause between two counts of ended orders, in seconds."""
 
 
 @dataclass(slots=True)
@@ -100,6 +103,33 @@ class RetentionLoop:
                 if self._stopped.is_set():
                     return
                 await _pause(self._stopped, _BATCH_PAUSE_S)
+
+
+@dataclass(slots=True)
+class RollupLoop:
+    """Live: one per worker. Counts ended orders by minute, and deletes old counts. `counted` counts the
+    orders."""
+
+    store: RollupStore
+    counted: int = 0
+    _stopped: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        """Count until stopped. While PostgreSQL is unreachable, try again later."""
+        while not self._stopped.is_set():
+            has_more = False
+            try:
+                orders, has_more = await self.store.roll_up()
+                self.counted += orders
+                if not has_more:
+                    await self.store.delete_old()
+            except StoreUnavailableError as error:
+                log.debug("rollup_put_off", reason=str(error))
+            await _pause(self._stopped, _BATCH_PAUSE_S if has_more else ROLLUP_PAUSE_S)
+
+    def stop(self) -> None:
+        """Stop soon."""
+        self._stopped.set()
 
 
 async def _pause(stopped: asyncio.Event, seconds: float) -> None:

@@ -19,11 +19,12 @@ from synccash.observability.metrics import (
 from synccash.observability.prometheus import BreakerCollector, RetryCollector
 from synccash.processes.assembly.service import Service, assembled
 from synccash.processes.audit_sealing import AuditSealing
-from synccash.processes.housekeeping import Housekeeping
+from synccash.processes.housekeeping import Housekeeping, RollupLoop
 from synccash.processes.runner import run_process
 from synccash.settings.loader import Settings
 from synccash.settings.secret import Secret
 from synccash.stores.postgres.audit_chain import AuditKey, PostgresAuditChain
+from synccash.stores.postgres.rollups import RollupStore
 
 if TYPE_CHECKING:
     from synccash.processes.metrics_server import MetricsServer
@@ -98,6 +99,7 @@ async def _work(settings: Settings, database_url: Secret) -> None:
             "worker": service.engine.worker,
             "housekeeping": housekeeping,
             "audit_sealing": sealing,
+            "rollups": RollupLoop(RollupStore(service.database)),
         }
         if service.retention is not None:
             loops["retention"] = service.retention

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from synccash.payments.causes import Cause, CauseCode
+from synccash.payments.history import DURATION_BOUNDS_S, SUCCESS_GOAL
 
 _ID = "01jb3k8v7m2q4r6t8w0y1z3a5c"
 _PAYMENT_ID, _REFUND_ID, _PAYOUT_ID = f"pay_{_ID}", f"re_{_ID}", f"po_{_ID}"
@@ -434,6 +435,28 @@ ANSWER_EXAMPLES: Mapping[str, Mapping[str, Any]] = {
                 "code": "PENDING",
             }
         ]
+    },
+    "HistoryShown": {
+        "start": "2026-03-01T12:00:00Z",
+        "end": "2026-03-01T13:00:00Z",
+        "step_s": 60,
+        "goal": SUCCESS_GOAL,
+        "bounds_s": list(DURATION_BOUNDS_S),
+        "data": [
+            {
+                "at": "2026-03-01T12:00:00Z",
+                "livemode": False,
+                "kind": "payment",
+                "rail": "mtn_momo",
+                "network": "mtn",
+                "status": "succeeded",
+                "failure_code": None,
+                "result": "met",
+                "orders": 2,
+                "seconds": 19.5,
+                "durations": [0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            }
+        ],
     },
     "OrderShown": {
         **_PAYMENT,

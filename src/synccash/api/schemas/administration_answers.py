@@ -29,8 +29,11 @@ from synccash.api.schemas.fields import (
     described,
 )
 from synccash.payments.access import AccessScope
+from synccash.payments.failure import FailureCode
+from synccash.payments.history import GoalResult
 from synccash.payments.money import AMOUNT_MAX
 from synccash.payments.operator import OperatorName
+from synccash.payments.payer import Network
 from synccash.payments.payment import OutgoingStatus, PaymentStatus, RefundStatus
 
 _ApiKeyId = Annotated[str, Meta(pattern="^key_[0-9a-z]+$")]
@@ -272,6 +275,36 @@ class WaitingList(msgspec.Struct):
     """What waits for a decision."""
 
     data: Annotated[list[WaitingShown], described("The entries, longest waiting first")]
+
+
+class EndedOrdersShown(msgspec.Struct):
+    """The orders that ended in one period with the same labels."""
+
+    at: Annotated[Moment, described("When the period begins")]
+    livemode: Livemode
+    kind: Annotated[Literal["payment", "refund", "payout"], described("The kind of the orders")]
+    rail: _Rail
+    network: Annotated[Network | None, described("The wallet's network; null: not known")]
+    status: Annotated[Literal["succeeded", "failed", "canceled"], described("How they ended")]
+    failure_code: Annotated[FailureCode | None, described("Why they failed; null: they did not")]
+    result: Annotated[
+        GoalResult,
+        described("How they count towards the goal; excluded: the payer or the merchant ended them"),
+    ]
+    orders: Annotated[int, Meta(ge=1, description="How many orders")]
+    seconds: Annotated[float, described("The sum of the times from creation to end")]
+    durations: Annotated[list[int], described("How many of them took how long, by the buckets of `bounds_s`")]
+
+
+class HistoryShown(msgspec.Struct):
+    """The orders that ended in a time, by period."""
+
+    start: Annotated[Moment, described("The first period begins here")]
+    end: Annotated[Moment, described("The last period ends before this")]
+    step_s: Annotated[int, described("The length of a period in seconds")]
+    goal: Annotated[float, described("The share met / (met + missed) that the service should reach")]
+    bounds_s: Annotated[list[float], described("Upper bounds of the buckets in seconds; the last has none")]
+    data: Annotated[list[EndedOrdersShown], described("By period and labels, oldest first")]
 
 
 class OrderShown(msgspec.Struct):

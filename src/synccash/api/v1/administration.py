@@ -1,7 +1,7 @@
 """`/admin`: operators' calls about merchants, their balances, and orders of all merchants."""
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeVar
 
 from litestar import Router, get, post
@@ -15,6 +15,7 @@ from synccash.api.schemas.administration_answers import (
     ApiKeyList,
     BalanceList,
     GrantedCreditShown,
+    HistoryShown,
     ListedPaymentPage,
     ListedPayoutPage,
     MerchantList,
@@ -40,6 +41,7 @@ from synccash.api.v1.management import Management
 from synccash.payments.api_key import read_networks, read_scopes
 from synccash.payments.approval import Action
 from synccash.payments.document import moment
+from synccash.payments.history import history_document
 from synccash.payments.payer import Msisdn
 from synccash.payments.payment import PaymentStatus, StatusDetail
 from synccash.payments.request import Role
@@ -48,6 +50,7 @@ T = TypeVar("T")
 _BODY_ERRORS = (400, 409, 415, 422)
 _Text = Annotated[str | None, QueryParameter(max_length=64, description="Only those with this value")]
 _Wallet = Annotated[str | None, QueryParameter(max_length=40, description="Only those of this mobile number")]
+_PERIODS_MAX = 2_000
 _Limit = Annotated[int, QueryParameter(ge=1, le=1000, description="Maximum number of entries")]
 
 
@@ -249,6 +252,30 @@ async def list_waiting(management: Given[Management], operator: Given[str], limi
     return json({"data": [_document(one) for one in await management.administration.waiting(limit)]})
 
 
+@get("/history", responses=answers({200: HistoryShown}, 422))
+async def read_history(
+    management: Given[Management],
+    operator: Given[str],
+    start: Annotated[datetime | None, QueryParameter(description="Default: an hour before `end`")] = None,
+    end: Annotated[datetime | None, QueryParameter(description="Default: now")] = None,
+    step: Annotated[int, QueryParameter(ge=60, le=86_400, multiple_of=60, description="Seconds")] = 60,
+) -> Json:
+    """Operator: count the orders that ended in each period of `step` seconds, with their durations.
+
+    `start` is rounded down to a whole minute, `end` up to one. Counts are kept for 35 days, and are about 10
+    seconds old. Periods in which no order ended are left out.
+    """
+    del operator
+    last = _minute("end", (end or datetime.now(UTC)) + timedelta(minutes=1, microseconds=-1))
+    first = last - timedelta(hours=1) if start is None else _minute("start", start)
+    if not first < last:
+        raise invalid(("start", "must be before `end`"))
+    if last - first > timedelta(seconds=step) * _PERIODS_MAX:
+        raise invalid(("step", f"gives more than {_PERIODS_MAX} periods; choose a longer one"))
+    found = await management.administration.history(first, last, timedelta(seconds=step))
+    return json(history_document(first, last, timedelta(seconds=step), found))
+
+
 @get("/orders/{order_id:str}", responses=answers({200: OrderShown}))
 async def get_order(order_id: Id, management: Given[Management], operator: Given[str]) -> Json:
     """Operator: return a payment, refund or payout with its attempts and its whole timeline."""
@@ -256,6 +283,12 @@ async def get_order(order_id: Id, management: Given[Management], operator: Given
     if "refunds" in found:
         found = {**found, "refunds": [_document(one) for one in found["refunds"]]}
     return json(found)
+
+
+def _minute(name: str, at: datetime) -> datetime:
+    if at.tzinfo is None:
+        raise invalid((name, "expected a time with its zone, such as 2026-03-01T12:00:00Z"))
+    return at.astimezone(UTC).replace(second=0, microsecond=0)
 
 
 def _filters(
@@ -323,6 +356,7 @@ ADMINISTRATION = Router(
         list_all_payments,
         list_all_payouts,
         list_waiting,
+        read_history,
         get_order,
     ],
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, Protocol
 
 from litestar.params import QueryParameter
@@ -13,6 +14,7 @@ from synccash.api.schemas.requests import ReasonBody
 from synccash.middleware.refusal import Scope
 from synccash.payments.access import OperatorRole, Principal
 from synccash.payments.approval import Action, Approval, ApprovalStatus, Executed
+from synccash.payments.history import EndedOrders
 from synccash.payments.operator import (
     Enrolment,
     IssuedToken,
@@ -122,6 +124,7 @@ class Administration(Protocol):
         self, kind: Literal["payments", "payouts"], *, by: str, limit: int, **filters: Any
     ) -> dict[str, Any]: ...
     async def waiting(self, limit: int) -> Sequence[dict[str, Any]]: ...
+    async def history(self, start: datetime, end: datetime, step: timedelta) -> Sequence[EndedOrders]: ...
     async def order(self, order_id: str, *, by: str) -> dict[str, Any]: ...
     async def inquire(self, order_id: str, *, by: str, reason: str) -> dict[str, Any]: ...
     async def payment_owner(self, payment_id: str) -> Tenant: ...

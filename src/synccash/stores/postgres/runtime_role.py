@@ -23,6 +23,7 @@ _DELETES = frozenset(
         "operator_addresses",
         "operator_links",
         "operator_sign_in_throttle",
+        "order_rollups",
         "payer_networks",
         "request_claims",
         "suspended_merchants",
