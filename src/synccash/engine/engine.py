@@ -13,6 +13,7 @@ from synccash.engine.dispatch.health_recording import HealthRecordingDispatch
 from synccash.engine.dispatch.rail_float import RailFloats
 from synccash.engine.dispatch.rail_health import RailHealth
 from synccash.engine.dispatch.router import Probing, Router
+from synccash.engine.ended_orders import EndedOrderCounts
 from synccash.engine.leases import HeldLeases
 from synccash.engine.ports import (
     AccountBook,
@@ -102,6 +103,7 @@ class Engine:
     recovery: RecoveryWatch
     risk: VelocityCounters
     callback_hints: CallbackHints
+    ended: EndedOrderCounts
 
     def start(self) -> None:
         """Start to renew leases. Call it inside the event loop."""
@@ -215,7 +217,8 @@ def build_engine(
         {name: GuardedRail(rail, accounts, former.get(name, ())) for name, rail in rails.items()}
     )
     clock = StoreClock(clock)
-    order_store = ObservedOrderStore(order_store, clock)
+    ended = EndedOrderCounts()
+    order_store = ObservedOrderStore(order_store, clock, ended)
     leases = HeldLeases(order_store, clock, settings.lease_s, settings.heartbeat_s)
     health = health or RailHealth(HealthSettings(timeout_s=settings.attempt_timeout_s), clock.monotonic)
     networks = networks or PayerNetworks(clock.now, retention_s=0.0)
@@ -275,4 +278,5 @@ def build_engine(
         recovery=recovery,
         risk=risk,
         callback_hints=CallbackHints(order_store, work_signal, leases, clock),
+        ended=ended,
     )

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from synccash.engine.ended_orders import EndedOrderCounts
 from synccash.engine.ports import OrderStore
 from synccash.payments.audit import AuditNote
 from synccash.payments.case import (
@@ -78,11 +79,13 @@ class StoreClock:
 
 
 class ObservedOrderStore:
-    """Satisfies OrderStore: passes every call on, and lets the clock observe the times in the answers."""
+    """Satisfies OrderStore: passes every call on, lets the clock observe the times in the answers, and counts
+    the orders that end."""
 
-    def __init__(self, order_store: OrderStore, clock: StoreClock) -> None:
+    def __init__(self, order_store: OrderStore, clock: StoreClock, ended: EndedOrderCounts) -> None:
         self.inner = order_store
         self._clock = clock
+        self._ended = ended
 
     async def now(self) -> datetime:
         return await self.inner.now()
@@ -95,6 +98,7 @@ class ObservedOrderStore:
         result = await self.inner.open(opening)
         if isinstance(result, Opened):
             self._clock.observe(result.case.as_of, asked_at)
+            self._ended.count(opening.order, opening.events)
         return result
 
     async def claimed(self, scope: str, key: str) -> AlreadyClaimed | None:
@@ -104,7 +108,10 @@ class ObservedOrderStore:
         return await self.inner.answer(order_id, answer)
 
     async def record(self, commit: Commit, note: AuditNote | None = None) -> bool:
-        return await self.inner.record(commit, note)
+        is_written = await self.inner.record(commit, note)
+        if is_written and commit.events:
+            self._ended.count(commit.order, commit.events, commit.contradiction)
+        return is_written
 
     async def take_due(self, *, limit: int, lease_s: float) -> Sequence[Case]:
         asked_at = self._clock.unadjusted()

@@ -134,8 +134,8 @@ class Up:
             local_host = "localhost" if settings.host in _WILDCARDS else self._shown_host
             self._api_file.write_text(json.dumps({"url": f"http://{local_host}:{port}"}), encoding="utf-8")
             self._announce(port, keys, sandbox_url, asyncio.run(self._console_link(database_url, port)))
-            for api in apis:
-                api.release(environment)
+            for number, api in enumerate(apis):
+                api.release({**environment, **self._metrics_port(number)})
             self.supervisor.watch(self._make_tend(servers, port, environment))
             say("stopping")
         say("stopped")
@@ -177,6 +177,12 @@ class Up:
         for name in ("worker", "webhooks"):
             argv = [*_ME, name, "--child"]
             self.supervisor.add(Program(name=name, argv=argv, env=environment, log=self._log(name)))
+
+    def _metrics_port(self, number: int) -> dict[str, str]:
+        """Returns the setting of an API process's own port for metrics: the first one has `metrics_port`, and
+        each other one the next."""
+        first = self.loaded.settings.metrics_port
+        return {} if first is None else {"SYNCCASH_METRICS_PORT": str(first + number)}
 
     def _environment(
         self, servers: Servers, service_url: str | None, port: int, sandbox_url: str | None

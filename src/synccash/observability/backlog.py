@@ -1,4 +1,5 @@
-"""Counts the orders that wait for an operator, in the background, so a scrape of `/metrics` runs no query."""
+"""Counts the orders that wait for an operator or are due, in the background, so that a scrape of `/metrics`
+runs no query."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,6 +8,7 @@ from typing import Protocol
 import structlog
 
 from synccash.payments.errors import StoreUnavailableError
+from synccash.payments.history import Waiting
 from synccash.payments.ports import Clock
 
 log = structlog.get_logger("synccash.backlog")
@@ -28,19 +30,24 @@ KINDS = (
 
 
 class WaitingOrders(Protocol):
-    """Counts waiting orders by kind and reason."""
+    """Counts orders that wait for an operator by kind and reason, and due orders by kind."""
 
-    async def counts(self) -> Mapping[tuple[str, str], int]: ...
+    async def counts(self) -> Mapping[tuple[str, str], Waiting]: ...
+    async def due(self) -> Mapping[str, Waiting]: ...
 
 
 @dataclass(slots=True)
 class Backlog:
-    """Counts in a loop what waits for an operator. `counted` is the latest reading. It is empty while
-    PostgreSQL is unreachable, because an old number would hide new orders."""
+    """Counts in a loop what waits for an operator, and what is due. `counted` and `due` are the latest
+    readings. They are empty while PostgreSQL is unreachable, because an old number would hide new orders.
+
+    `is_reachable`: the latest reading got an answer of PostgreSQL; None before the first."""
 
     waiting: WaitingOrders
     clock: Clock
-    counted: Mapping[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    counted: Mapping[tuple[str, str], Waiting] = field(default_factory=dict[tuple[str, str], Waiting])
+    due: Mapping[str, Waiting] = field(default_factory=dict[str, Waiting])
+    is_reachable: bool | None = None
 
     async def run(self) -> None:
         """Count until cancelled."""
@@ -50,11 +57,17 @@ class Backlog:
 
     async def count(self) -> None:
         """Count once."""
+        self.counted, self.due, self.is_reachable = await self._read()
+
+    async def _read(
+        self,
+    ) -> tuple[Mapping[tuple[str, str], Waiting], Mapping[str, Waiting], bool]:
         try:
-            self.counted = dict.fromkeys(KINDS, 0) | dict(await self.waiting.counts())
+            counted = dict.fromkeys(KINDS, Waiting()) | dict(await self.waiting.counts())
+            return counted, await self.waiting.due(), True
         except StoreUnavailableError as error:
-            self.counted = {}
             log.debug("count_put_off", reason=str(error))
+            return {}, {}, False
         except Exception:
-            self.counted = {}
             log.exception("count_failed")
+            return {}, {}, True

@@ -5,15 +5,27 @@ Those of breakers and retries are in `prometheus`, because applications without 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from importlib.metadata import version
+from itertools import accumulate
+from typing import Any, Literal
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 
+from synccash.engine.ended_orders import EndedOrderCounts
 from synccash.engine.leases import HeldLeases
 from synccash.engine.ports import Rail
 from synccash.middleware.idempotency_coordinator import IdempotencyCounts
+from synccash.observability.backlog import Backlog
 from synccash.observability.cluster_breakers import ClusterBreakers
+from synccash.observability.undelivered import UndeliveredWatch
+from synccash.payments.history import DURATION_BOUNDS_S, SUCCESS_GOAL
 from synccash.rails.pacer import Paced
+from synccash.stores.postgres.pool import Pool
 from synccash.stores.valkey.limits.rate_limiter import LimiterCounts
 
 
@@ -115,19 +127,122 @@ class LoopCollector:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class WaitingCollector:
-    """`orders_waiting`: all orders that wait for an operator. Empty before the first count."""
+class BacklogCollector:
+    """What waits in the whole service, as this process read it last: every process has the same series.
 
-    counted: Callable[[], Mapping[tuple[str, str], int]]
+    They are empty before the first reading and while PostgreSQL is unreachable.
+    """
+
+    backlog: Backlog
+    undelivered: UndeliveredWatch
 
     def collect(self) -> Iterator[Metric]:
         """Return all series with their latest counts."""
-        family = GaugeMetricFamily(
-            "orders_waiting", "Orders that wait for an operator, by kind and why", labels=["kind", "why"]
+        labels = ["kind", "why"]
+        waiting = GaugeMetricFamily(
+            "orders_waiting", "Orders that wait for an operator, by kind and why", labels=labels
         )
-        for (kind, why), count in self.counted().items():
-            family.add_metric([kind, why], count)
-        yield family
+        oldest = GaugeMetricFamily(
+            "orders_waiting_age_seconds", "How long the oldest of these orders has waited", labels=labels
+        )
+        for names, found in self.backlog.counted.items():
+            waiting.add_metric(names, found.count)
+            oldest.add_metric(names, found.oldest_s)
+        due = GaugeMetricFamily("orders_due", "Due orders that no process works on", labels=["kind"])
+        age = GaugeMetricFamily(
+            "orders_due_age_seconds", "How long the oldest of these orders has been due", labels=["kind"]
+        )
+        for kind, found in self.backlog.due.items():
+            due.add_metric([kind], found.count)
+            age.add_metric([kind], found.oldest_s)
+        webhooks = GaugeMetricFamily("webhook_deliveries_due", "Events that are due to enabled endpoints")
+        lag = GaugeMetricFamily(
+            "webhook_lag_seconds", "How long the oldest of these events has been due, without its pauses"
+        )
+        if self.undelivered.lag is not None:
+            webhooks.add_metric([], self.undelivered.lag.count)
+            lag.add_metric([], self.undelivered.lag.oldest_s)
+        reachable = GaugeMetricFamily(
+            "database_reachable",
+            "1 if PostgreSQL answered this process's latest count of the backlog, else 0",
+        )
+        if self.backlog.is_reachable is not None:
+            reachable.add_metric([], self.backlog.is_reachable)
+        yield from (waiting, oldest, due, age, webhooks, lag, reachable)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EndedOrdersCollector:
+    """`orders_*` and `order_*`: the orders that this process ended. The sum over all processes is the
+    service's."""
+
+    counts: EndedOrderCounts
+
+    def collect(self) -> Iterator[Metric]:
+        """Return all series with their present values."""
+        ended = CounterMetricFamily(
+            "orders_ended",
+            "Orders that ended, by how; empty labels stand for none, and refunds have no network",
+            labels=["mode", "kind", "rail", "network", "status", "failure_code"],
+        )
+        # A copy, because a scrape may run in another thread than the loop.
+        for one, count in list(self.counts.orders.items()):
+            names = [one.mode, one.kind, one.rail, one.network, one.status, one.failure_code]
+            ended.add_metric(names, count)
+        goals = CounterMetricFamily(
+            "orders_goal",
+            "Ended orders by what they mean for the success goal; excluded: the payer or merchant ended them",
+            labels=["mode", "kind", "result"],
+        )
+        for names, count in self.counts.goals.items():
+            goals.add_metric(names, count)
+        took = HistogramMetricFamily(
+            "order_time_to_end_seconds", "From an order's creation to its end", labels=["kind", "status"]
+        )
+        for names, durations in self.counts.durations.items():
+            below = accumulate(durations.buckets)
+            bounds = (*(f"{bound:g}" for bound in DURATION_BOUNDS_S), "+Inf")
+            took.add_metric(names, list(zip(bounds, map(float, below), strict=True)), durations.seconds)
+        contradictions = CounterMetricFamily(
+            "orders_contradictions",
+            "Reports of a rail that contradict what was recorded of an order",
+            labels=["kind"],
+        )
+        for kind, count in self.counts.contradictions.items():
+            contradictions.add_metric([kind], count)
+        goal = GaugeMetricFamily(
+            "orders_success_goal", "The share met / (met + missed) that should be reached", value=SUCCESS_GOAL
+        )
+        yield from (ended, goals, took, contradictions, goal)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProcessCollector:
+    """The version and role of this process, and the use of its PostgreSQL connections."""
+
+    role: Literal["api", "worker", "webhooks"]
+    pool: Pool
+
+    def collect(self) -> Iterator[Metric]:
+        """Return all series with their present values."""
+        build = GaugeMetricFamily(
+            "synccash_build_info",
+            "1, with the version and the role of the process",
+            labels=["version", "role"],
+        )
+        build.add_metric([version("synccash"), self.role], 1)
+        used = GaugeMetricFamily(
+            "database_connections", "Open PostgreSQL connections of this process", labels=["state"]
+        )
+        idle = self.pool.get_idle_size()
+        used.add_metric(["in_use"], self.pool.get_size() - idle)
+        used.add_metric(["idle"], idle)
+        yield from (build, used)
+        yield GaugeMetricFamily(
+            "database_connections_max",
+            "PostgreSQL connections that this process may open",
+            value=self.pool.get_max_size(),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

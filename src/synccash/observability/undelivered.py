@@ -7,6 +7,7 @@ from typing import Protocol
 import structlog
 
 from synccash.payments.errors import StoreUnavailableError
+from synccash.payments.history import Waiting
 from synccash.payments.ports import Clock
 
 log = structlog.get_logger("synccash.undelivered")
@@ -21,16 +22,18 @@ class Deliveries(Protocol):
     """The outbox, as the watch reads it."""
 
     async def overdue_s(self, than_s: float) -> float | None: ...
+    async def lag(self) -> Waiting: ...
 
 
 @dataclass(slots=True)
 class UndeliveredWatch:
-    """Live: one loop of one process. `overdue_s` is the latest reading; None while PostgreSQL is
+    """Live: one loop of one process. `overdue_s` and `lag` are the latest readings; None while PostgreSQL is
     unreachable."""
 
     deliveries: Deliveries
     clock: Clock
     overdue_s: float | None = None
+    lag: Waiting | None = None
 
     async def run(self) -> None:
         """Read until cancelled."""
@@ -40,13 +43,13 @@ class UndeliveredWatch:
 
     async def read(self) -> None:
         """Read once."""
+        self.overdue_s = self.lag = None
         try:
             self.overdue_s = await self.deliveries.overdue_s(OVERDUE_S)
+            self.lag = await self.deliveries.lag()
         except StoreUnavailableError as error:
-            self.overdue_s = None
             log.debug("undelivered_not_read", reason=str(error))
         except Exception:
-            self.overdue_s = None
             log.exception("undelivered_read_failed")
 
     def warnings(self) -> Sequence[tuple[str, str]]:

@@ -1,8 +1,10 @@
 """The API process: the HTTP application over the live parts of a process, and the server that runs it."""
 
+import asyncio
+import contextlib
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from types import FrameType
@@ -24,14 +26,16 @@ from synccash.middleware.authentication import PRINCIPAL
 from synccash.middleware.known_keys import KnownKeys
 from synccash.middleware.refusal import App, Scope
 from synccash.observability.metrics import (
+    BacklogCollector,
+    EndedOrdersCollector,
     FloatCollector,
     IdempotencyCollector,
     InquiryCollector,
     LimiterCollector,
     LoopCollector,
     PeersCollector,
+    ProcessCollector,
     SignInCollector,
-    WaitingCollector,
 )
 from synccash.observability.prometheus import BreakerCollector, RetryCollector
 from synccash.payments.access import Credential, Principal
@@ -42,6 +46,7 @@ from synccash.processes.callback_filter import CallbackFilter
 from synccash.processes.fair_queue import FairQueue
 from synccash.processes.http_server import server_config
 from synccash.processes.key_usage import KeyUsage
+from synccash.processes.metrics_server import MetricsServer, metrics_of
 from synccash.processes.runner import run_process
 from synccash.processes.service_guard import ENDPOINT_NAMES, limited_user
 from synccash.settings.loader import LoadedSettings, Settings
@@ -87,7 +92,7 @@ def application(service: Service, settings: Settings, console: Console | None = 
         endpoints=service.webhooks,
         endpoint_maker=EndpointMaker(SystemClock(), identities, settings.webhook_private_addresses),
         management=_management(service, settings, identities),
-        collectors=(*_collectors(service), callbacks, fair_queue),
+        collectors=(*api_collectors(service), callbacks, fair_queue),
         layers=(fair_queue.layer, service.guard.layer),
         first_layers=(callbacks.layer, *(() if console is None else (console.layer,))),
         in_flight=service.loop_watch.in_flight,
@@ -171,7 +176,7 @@ def _four_eyes(service: Service, settings: Settings, identities: SystemIdentitie
     )
 
 
-def _collectors(service: Service) -> Iterator[Collector]:
+def api_collectors(service: Service) -> Iterator[Collector]:
     """Return the series of an API process, without those of its layers."""
     yield LimiterCollector(service.guard.limiter.counts, ENDPOINT_NAMES)
     yield IdempotencyCollector(lambda: service.guard.counts)
@@ -181,7 +186,9 @@ def _collectors(service: Service) -> Iterator[Collector]:
     yield InquiryCollector(service.rails)
     yield PeersCollector(service.breakers)
     yield FloatCollector(service.floats.shown)
-    yield WaitingCollector(lambda: service.backlog.counted)
+    yield BacklogCollector(service.backlog, service.undelivered)
+    yield EndedOrdersCollector(service.engine.ended)
+    yield ProcessCollector("api", service.database.pool)
     yield LoopCollector(service.loops.restarts)
     yield service.loop_watch
     yield SignInCollector(service.operators.sign_ins)
@@ -215,8 +222,9 @@ async def _serve(loaded: LoadedSettings, database_url: Secret, fd: int | None) -
     listener = socket.socket(fileno=fd) if fd is not None else None
     async with assembled(settings, database_url) as service:
         console = build_console(service, loaded) if settings.console else None
+        app = application(service, settings, console)
         config = server_config(
-            application(service, settings, console),
+            app,
             host=settings.host,
             port=settings.port,
             timeout_s=settings.body_timeout_s,
@@ -232,7 +240,26 @@ async def _serve(loaded: LoadedSettings, database_url: Secret, fd: int | None) -
             service.shared_risk.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _ignore_signal)
-        await server.serve(sockets=[listener] if listener is not None else None)
+        async with _metrics_served(app, settings):
+            await server.serve(sockets=[listener] if listener is not None else None)
+
+
+@contextlib.asynccontextmanager
+async def _metrics_served(app: App, settings: Settings) -> AsyncGenerator[None]:
+    """Serve the metrics of this process on `metrics_port`, if it is set: several processes may share the
+    API's port, which leads to any of them."""
+    if settings.metrics_port is None:
+        yield
+        return
+    server = MetricsServer(
+        metrics_of(app), host=settings.host, port=settings.metrics_port, setting="metrics_port"
+    )
+    serving = asyncio.create_task(server.answer())
+    try:
+        yield
+    finally:
+        server.stop()
+        await serving
 
 
 def _ignore_signal(_number: int, _frame: FrameType | None) -> None:

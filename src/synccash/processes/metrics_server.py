@@ -1,4 +1,4 @@
-"""The HTTP server of a process without an API: its metrics and its liveness, on a port of its own."""
+"""The HTTP server of one process's metrics and liveness, on a port of its own."""
 
 import contextlib
 import socket
@@ -18,22 +18,22 @@ from synccash.settings.loader import SettingsError
 
 log = structlog.get_logger("synccash.worker")
 
+_PATHS = ("/metrics", "/health/live")
+_NOT_FOUND = not_found("No route matches. This port serves GET /metrics and GET /health/live.")
 
-def metrics_app(metrics: Metrics) -> App:
-    """Return the ASGI application that serves `/metrics` and `/health/live`."""
+
+def metrics_app(collectors: Iterable[Collector]) -> App:
+    """Return the ASGI application that serves `/metrics` and `/health/live` of a process without an API."""
+    metrics = Metrics(collectors)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         del receive
         found = {
-            "/metrics": lambda: (CONTENT_TYPE_LATEST, metrics.text()),
-            "/health/live": lambda: ("application/json", b'{"status":"ok"}'),
+            _PATHS[0]: lambda: (CONTENT_TYPE_LATEST, metrics.text()),
+            _PATHS[1]: lambda: ("application/json", b'{"status":"ok"}'),
         }.get(scope["path"])
         if found is None or scope["method"] not in ("GET", "HEAD"):
-            await refuse(
-                scope,
-                send,
-                not_found("No route matches. This process serves GET /metrics and GET /health/live."),
-            )
+            await refuse(scope, send, _NOT_FOUND)
             return
         try:
             kind, body = found()
@@ -48,12 +48,23 @@ def metrics_app(metrics: Metrics) -> App:
     return app
 
 
+def metrics_of(api: App) -> App:
+    """Return the part of an API that serves `/metrics` and `/health/live`."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in _PATHS and scope["method"] in ("GET", "HEAD"):
+            await api(scope, receive, send)
+        else:
+            await refuse(scope, send, _NOT_FOUND)
+
+    return app
+
+
 class MetricsServer(uvicorn.Server):
     """Serves a process's metrics and liveness. Raises SettingsError that names `setting` when the port cannot
     be opened."""
 
-    def __init__(self, collectors: Iterable[Collector], *, host: str, port: int, setting: str) -> None:
-        app = metrics_app(Metrics(collectors))
+    def __init__(self, app: App, *, host: str, port: int, setting: str) -> None:
         super().__init__(server_config(app, host=host, port=port, timeout_s=10.0, grace_s=1))
         self._listener = _listen(host, port, setting)
 

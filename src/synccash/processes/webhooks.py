@@ -9,14 +9,15 @@ from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from synccash.engine.system import SystemClock, SystemIdentities
 from synccash.observability.loop_watch import LoopWatch
-from synccash.observability.metrics import LoopCollector
+from synccash.observability.metrics import LoopCollector, ProcessCollector
 from synccash.payments.ports import WorkSignal
 from synccash.processes.assembly.engine_settings import dispatcher_settings
 from synccash.processes.assembly.registry import build_registry
-from synccash.processes.metrics_server import MetricsServer
+from synccash.processes.metrics_server import MetricsServer, metrics_app
 from synccash.processes.runner import run_process
 from synccash.settings.loader import Settings
 from synccash.settings.name_servers import read_name_servers
@@ -24,7 +25,7 @@ from synccash.settings.secret import Secret
 from synccash.stores.encryption import required_encryption
 from synccash.stores.local_work_signal import LocalWorkSignal
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.pool import connect
+from synccash.stores.postgres.pool import Pool, connect
 from synccash.stores.postgres.recovery import hold_if_server_changed
 from synccash.stores.postgres.webhooks import PostgresWebhooks
 from synccash.stores.supervised_loops import LoopSupervisor
@@ -72,6 +73,7 @@ class WebhookService:
     dispatcher: WebhookDispatcher
     loops: LoopSupervisor
     loop_watch: LoopWatch
+    pool: Pool
 
 
 @contextlib.asynccontextmanager
@@ -116,17 +118,24 @@ async def webhook_service(settings: Settings, database_url: Secret | str) -> Asy
             ),
             loops=loops,
             loop_watch=loop_watch,
+            pool=pool,
         )
+
+
+def webhook_collectors(service: WebhookService) -> tuple[Collector, ...]:
+    """Return the series of a webhooks process."""
+    return (
+        WebhookCollector(service.dispatcher),
+        LoopCollector(service.loops.restarts),
+        ProcessCollector("webhooks", service.pool),
+        service.loop_watch,
+    )
 
 
 def webhook_server(service: WebhookService, host: str, port: int) -> MetricsServer:
     """Return the server of the process's metrics. Raises SettingsError when its port cannot be opened."""
-    collectors = (
-        WebhookCollector(service.dispatcher),
-        LoopCollector(service.loops.restarts),
-        service.loop_watch,
-    )
-    return MetricsServer(collectors, host=host, port=port, setting="webhook_port")
+    app = metrics_app(webhook_collectors(service))
+    return MetricsServer(app, host=host, port=port, setting="webhook_port")
 
 
 def deliver(settings: Settings) -> int:

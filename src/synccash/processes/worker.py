@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from synccash.engine.worker import Worker
 from synccash.observability.metrics import (
+    BacklogCollector,
+    EndedOrdersCollector,
     FloatCollector,
     InquiryCollector,
     LeaseCollector,
     LoopCollector,
     PeersCollector,
+    ProcessCollector,
 )
 from synccash.observability.prometheus import BreakerCollector, RetryCollector
 from synccash.processes.assembly.service import Service, assembled
@@ -66,12 +70,9 @@ class WorkerCollector:
             yield CounterMetricFamily(name, text, value=count)
 
 
-def worker_server(service: Service, housekeeping: Housekeeping, host: str, port: int) -> "MetricsServer":
-    """Return the server of a worker's metrics. Raises SettingsError when its port cannot be opened."""
-    # Imported here because a worker without this port needs no web framework.
-    from synccash.processes.metrics_server import MetricsServer
-
-    collectors = (
+def worker_collectors(service: Service, housekeeping: Housekeeping) -> tuple[Collector, ...]:
+    """Return the series of a worker."""
+    return (
         WorkerCollector(service.engine.worker, housekeeping),
         BreakerCollector(service.registry),
         RetryCollector(service.registry),
@@ -81,9 +82,20 @@ def worker_server(service: Service, housekeeping: Housekeeping, host: str, port:
         FloatCollector(service.floats.shown),
         LeaseCollector(service.engine.leases),
         LoopCollector(service.loops.restarts),
+        BacklogCollector(service.backlog, service.undelivered),
+        EndedOrdersCollector(service.engine.ended),
+        ProcessCollector("worker", service.database.pool),
         service.loop_watch,
     )
-    return MetricsServer(collectors, host=host, port=port, setting="worker_port")
+
+
+def worker_server(service: Service, housekeeping: Housekeeping, host: str, port: int) -> "MetricsServer":
+    """Return the server of a worker's metrics. Raises SettingsError when its port cannot be opened."""
+    # Imported here because a worker without this port needs no web framework.
+    from synccash.processes.metrics_server import MetricsServer, metrics_app
+
+    app = metrics_app(worker_collectors(service, housekeeping))
+    return MetricsServer(app, host=host, port=port, setting="worker_port")
 
 
 def work(settings: Settings) -> int:

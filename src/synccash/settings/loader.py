@@ -51,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8000
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
+    metrics_port: Annotated[int, Meta(ge=1, le=65_535)] | None = None
     worker_port: Annotated[int, Meta(ge=1, le=65_535)] | None = None
     admin_key: Secret | None = None
     operator_token: Secret | None = None

@@ -93,6 +93,7 @@ class Service:
     claims: PostgresClaims
     audit: PostgresAudit
     backlog: Backlog
+    undelivered: UndeliveredWatch
     floats: FloatWatch
     loops: LoopSupervisor
     loop_watch: LoopWatch
@@ -158,6 +159,7 @@ async def assembled(settings: Settings, database_url: Secret | str) -> AsyncGene
             claims=PostgresClaims(wiring.database),
             audit=PostgresAudit(wiring.database),
             backlog=backlog,
+            undelivered=undelivered,
             floats=float_watch,
             loops=wiring.loops,
             loop_watch=loop_watch,

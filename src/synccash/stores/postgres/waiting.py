@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from synccash.payments.history import Waiting
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.order_tables import ORDER_TABLES, OrderTable
 
@@ -81,7 +82,24 @@ waiting AS (
 )
 """  # noqa: S608 - put together from constants
 _LIST = f"{_WAITING} SELECT * FROM waiting ORDER BY since, id LIMIT $1"  # noqa: S608
-_COUNT = f"{_WAITING} SELECT kind, why, count(*) AS n FROM waiting GROUP BY kind, why"  # noqa: S608
+_COUNT = f"""
+{_WAITING} SELECT kind, why, count(*) AS n, extract(epoch FROM now() - min(since))::float8 AS oldest_s
+FROM waiting GROUP BY kind, why
+"""  # noqa: S608 - put together from constants
+
+DUE_MAX = 10_000
+
+
+# The time of an order that a hint made due is not recorded: it counts, and has no age.
+def _due(table: OrderTable) -> str:
+    return f"""
+    SELECT '{table.kind}' AS kind, count(*) AS n,
+        coalesce(extract(epoch FROM now() - min(due_at) FILTER (WHERE isfinite(due_at))), 0)::float8
+            AS oldest_s
+    FROM (SELECT due_at FROM {table.name} WHERE due_at <= now() ORDER BY due_at LIMIT {DUE_MAX}) d"""  # noqa: S608
+
+
+_DUE = " UNION ALL ".join(map(_due, ORDER_TABLES.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +113,12 @@ class PostgresWaiting:
         the rail, or the reason why the rail was not asked."""
         return [dict(row.items()) for row in await self.database.repeat(_LIST, limit)]
 
-    async def counts(self) -> Mapping[tuple[str, str], int]:
-        """Return the number of entries by the kind of the order and the reason."""
+    async def counts(self) -> Mapping[tuple[str, str], Waiting]:
+        """Return the entries by the kind of the order and the reason."""
         found = await self.database.repeat(_COUNT)
-        return {(row["kind"], row["why"]): row["n"] for row in found}
+        return {(row["kind"], row["why"]): Waiting(row["n"], row["oldest_s"]) for row in found}
+
+    async def due(self) -> Mapping[str, Waiting]:
+        """Return the orders that no process works on although they are due, by kind; `DUE_MAX` at most of
+        each, because counting more would cost as much as working on them."""
+        return {row["kind"]: Waiting(row["n"], row["oldest_s"]) for row in await self.database.repeat(_DUE)}

@@ -12,6 +12,7 @@ import structlog
 
 from synccash.payments.audit import AuditNote
 from synccash.payments.errors import EndpointLimitError
+from synccash.payments.history import Waiting
 from synccash.payments.request import Tenant
 from synccash.payments.webhook import (
     DISABLED_BY_MERCHANT,
@@ -283,6 +284,19 @@ WHERE d.due_at < now() - make_interval(secs => $1)
     AND (w.status = 'enabled' OR (w.status = 'pending' AND d.event_id = w.verification_event_id))
     AND NOT EXISTS (SELECT FROM webhook_heartbeat WHERE seen_at > now() - make_interval(secs => $1))
 """
+_LAG_MAX = 1_000
+# The deliveries of each endpoint are a range of deliveries_due_of_endpoint, so a backlog costs no more.
+_LAG = f"""
+SELECT coalesce(sum(d.n), 0)::bigint AS n, coalesce(max(d.age_s), 0)::float8 AS oldest_s
+FROM webhook_endpoints w CROSS JOIN LATERAL (
+    SELECT count(*) AS n, extract(epoch FROM now() - min(due_at)) AS age_s FROM (
+        SELECT d.due_at FROM deliveries d
+        WHERE d.due_at IS NOT NULL AND d.endpoint_id >= w.id AND (d.endpoint_id, d.due_at) <= (w.id, now())
+        ORDER BY d.endpoint_id, d.due_at LIMIT {_LAG_MAX}
+    ) of_endpoint
+) d
+WHERE w.status = 'enabled'
+"""  # noqa: S608 - put together from constants
 _FAILED = """
 WITH settled AS (
     UPDATE deliveries SET due_at = now() + make_interval(secs => $6), last_status = $4, last_error = $5
@@ -464,6 +478,12 @@ class PostgresWebhooks:
         except InDoubtError:
             return []  # deliveries that were leased are due again after their leases
         return [delivery for row in found if (delivery := self._delivery(row)) is not None]
+
+    async def lag(self) -> Waiting:
+        """Return the deliveries that are due, at most `_LAG_MAX` of an endpoint, and for how long the oldest
+        has been. A failed delivery is due again after its pause."""
+        found = await self._run(_LAG)
+        return Waiting(found[0]["n"], found[0]["oldest_s"])
 
     async def heartbeat(self) -> int:
         """Record that a process takes deliveries, and make due a part of what was kept for endpoints verified
