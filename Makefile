@@ -12,7 +12,7 @@ SUPPLY := .venv/supply/bin
 # The tests start some thousand processes: each would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo up test test-slow test-browser test-bare coverage drill mutants check format generate bench audit sbom lock clean
+.PHONY: demo up test test-slow test-browser test-bare test-prometheus coverage drill mutants check format generate bench audit sbom lock clean
 
 demo: .venv/run
 	$(BIN)/python -m synccash.local.demo
@@ -36,6 +36,10 @@ test-browser: .venv/dev
 # frameworks, and the suites of both packages after they were copied under another name.
 test-bare: .venv/dev
 	$(BIN)/python tools/bare_install.py
+
+# Alert rules and dashboards with Debian's Prometheus, which it installs as root: a rail breaks, and an alert fires.
+test-prometheus: .venv/dev
+	cd tests && PYTHONPATH=. ../$(BIN)/python -m monitoring.run_prometheus
 
 # Which lines and branches the tests run, in all their processes too; those that are killed leave no record.
 # PART=tests/client runs only these tests. The report is also in htmlcov/index.html.
@@ -72,6 +76,7 @@ format: .venv/dev
 # What is generated and checked in; a test and `make check` compare.
 generate: .venv/dev
 	$(BIN)/python tools/sync_client.py
+	$(BIN)/python tools/metrics_page.py
 
 bench: .venv/bench
 	$(BIN)/python -m bench $(PART)
