@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, settings
 
 # Before anything imports them.
 pytest.register_assert_rewrite("order_store_contract", "rails.rail_contract")
-pytest_plugins = ["servers_fixture", "stoppable_valkey"]
+pytest_plugins = ["certificates", "servers_fixture", "stoppable_valkey"]
 
 # On a loaded machine an example may take as long as it likes.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])

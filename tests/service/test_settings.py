@@ -65,6 +65,7 @@ def test_every_setting_that_could_open_an_account_is_masked():
     assert {name for name in names if name.endswith(("_key", "_url")) and name not in SECRETS} == {
         "public_url",
         "api_url",
+        "tls_key",
         "mtn_momo_base_url",
         "paystack_base_url",
         "hubtel_receive_url",

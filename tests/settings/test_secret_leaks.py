@@ -29,6 +29,7 @@ from synccash.rails.pawapay.registration import pawapay_settings
 from synccash.rails.paystack.registration import paystack_settings
 from synccash.rails.registry import RAILS, build_former_rails, build_rails
 from synccash.rails.transport import Transport
+from synccash.settings.allowances import ALLOWANCES
 from synccash.settings.loader import SECRETS, LoadedSettings, Settings, load_settings
 from synccash.stores.valkey.client import build_client
 from synccash.stores.valkey.limits.connection import ValkeyConnection
@@ -43,6 +44,7 @@ URLS = {
 }
 KEYS = {"encryption_keys": f"1:{CANARY}"}
 OTHERS = {
+    "allow_insecure": ", ".join(ALLOWANCES),
     "mtn_momo_environment": "live",
     "mtn_momo_base_url": "http://127.0.0.1:9",
     "mtn_momo_collection_user": "collector",

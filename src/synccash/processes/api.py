@@ -44,7 +44,7 @@ from synccash.payments.request import Tenant
 from synccash.processes.assembly.service import Service, assembled
 from synccash.processes.callback_filter import CallbackFilter
 from synccash.processes.fair_queue import FairQueue
-from synccash.processes.http_server import server_config
+from synccash.processes.http_server import server_config, tls_files
 from synccash.processes.key_usage import KeyUsage
 from synccash.processes.metrics_server import MetricsServer, metrics_of
 from synccash.processes.runner import run_process
@@ -219,6 +219,7 @@ def serve(loaded: LoadedSettings, *, fd: int | None) -> int:
 
 async def _serve(loaded: LoadedSettings, database_url: Secret, fd: int | None) -> None:
     settings = loaded.settings
+    tls = tls_files(settings)
     listener = socket.socket(fileno=fd) if fd is not None else None
     async with assembled(settings, database_url) as service:
         console = build_console(service, loaded) if settings.console else None
@@ -229,6 +230,7 @@ async def _serve(loaded: LoadedSettings, database_url: Secret, fd: int | None) -
             port=settings.port,
             timeout_s=settings.body_timeout_s,
             grace_s=int(settings.request_deadline_s) + 2,
+            tls=tls,
         )
         if console is not None:
             console.prepare()

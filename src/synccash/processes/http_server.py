@@ -1,15 +1,18 @@
 """Configures uvicorn: limits the time and size of requests, and answers invalid HTTP with a problem."""
 
 import re
+import ssl
 from asyncio import BaseTransport, TimerHandle
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, NoReturn, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from synccash.api.problem import rendered
 from synccash.middleware.refusal import App, Refusal
+from synccash.settings.loader import Settings, SettingsError
 
 _HEAD_MAX_BYTES = 65_536
 _REQUEST_MAX_BYTES = 1_048_576
@@ -182,7 +185,50 @@ def protocol_with_timeout(timeout_s: float) -> type[BoundedHttpProtocol]:
     return type("BoundedHttpProtocol", (BoundedHttpProtocol,), {"timeout_s": timeout_s})
 
 
-def server_config(app: App, *, host: str, port: int, timeout_s: float, grace_s: int) -> uvicorn.Config:
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """The files of a certificate with its chain, and of its key, both in PEM."""
+
+    certificate: str
+    key: str
+
+
+def tls_files(settings: Settings) -> TlsFiles | None:
+    """Return the certificate of the settings; None where the API is served without TLS.
+
+    Loads both files once. Raises SettingsError where they are unusable.
+    """
+    certificate, key = settings.tls_certificate, settings.tls_key
+    if not certificate and not key:
+        return None
+    if not certificate or not key:
+        missing = "tls_key" if certificate else "tls_certificate"
+        raise SettingsError(f"{missing} is not set; tls_certificate and tls_key belong together")
+    for name, path in (("tls_certificate", certificate), ("tls_key", key)):
+        try:
+            with open(path, "rb"):  # noqa: PTH123 - whether this user may read it
+                pass
+        except OSError as error:
+            raise SettingsError(f"{name}: cannot read {path}: {error.strerror}") from error
+    try:
+        # Without a function for the password, OpenSSL would ask for it on the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, _no_password)
+    except (ssl.SSLError, ValueError) as error:
+        why = getattr(error, "reason", None) or error
+        raise SettingsError(
+            f"tls_certificate and tls_key cannot be used ({why}): expected a certificate with its chain, and "
+            "the unencrypted key of that certificate, both in PEM"
+        ) from error
+    return TlsFiles(certificate, key)
+
+
+def _no_password() -> NoReturn:
+    raise ValueError("the key is encrypted")
+
+
+def server_config(
+    app: App, *, host: str, port: int, timeout_s: float, grace_s: int, tls: TlsFiles | None = None
+) -> uvicorn.Config:
     """Return a server's configuration for `app`. At its stop, running requests have `grace_s` seconds."""
     return uvicorn.Config(
         app,
@@ -198,4 +244,6 @@ def server_config(app: App, *, host: str, port: int, timeout_s: float, grace_s: 
         # Trusted proxies are a setting of the service; uvicorn would trust every client on its own host.
         proxy_headers=False,
         timeout_graceful_shutdown=grace_s,
+        ssl_certfile=tls.certificate if tls is not None else None,
+        ssl_keyfile=tls.key if tls is not None else None,
     )

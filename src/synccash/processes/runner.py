@@ -8,6 +8,7 @@ from typing import Any
 import uvloop
 
 from synccash.observability.logs import configure_logging
+from synccash.settings.live_mode import refuse_insecure
 from synccash.settings.loader import Settings, SettingsError
 from synccash.settings.secret import Secret
 from synccash.stores.postgres.errors import MIGRATE, OTHER_SCHEMA
@@ -19,6 +20,7 @@ def run_process(settings: Settings, role: Callable[[Secret], Coroutine[Any, Any,
     if settings.database_url is None:
         return _refuse("SYNCCASH_DATABASE_URL is not set; set it to the URL of your PostgreSQL database")
     try:
+        refuse_insecure(settings)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(role(settings.database_url))
     except SettingsError as error:

@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
@@ -19,6 +19,7 @@ from synccash.payments.balance import read_fees
 from synccash.payments.references import ReferenceKey
 from synccash.resilience.client_address import trusted_networks
 from synccash.resilience.profiles import PROFILES
+from synccash.settings.allowances import read_allowances
 from synccash.settings.encryption_keys import EncryptionKeys, read_key
 from synccash.settings.name_servers import read_name_servers
 from synccash.settings.profiles import overridden
@@ -28,6 +29,10 @@ from synccash.settings.secret import URL_HINT, Secret, SecretUrl, decode_secret,
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Pesewas = Annotated[int, Meta(ge=1, le=10**12)]
 _AUDIT_KEY_MIN = 32
+_VALKEY_SCHEMES = (
+    *("valkey", "valkeys", "redis", "rediss", "unix"),
+    *("valkey+sentinel", "valkeys+sentinel", "redis+sentinel", "rediss+sentinel"),
+)
 Share = Annotated[float, Meta(ge=0, le=1)]
 DeclaredEnvironment = Literal["live", "test"]
 
@@ -53,6 +58,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
     metrics_port: Annotated[int, Meta(ge=1, le=65_535)] | None = None
     worker_port: Annotated[int, Meta(ge=1, le=65_535)] | None = None
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    allow_insecure: str = ""
     admin_key: Secret | None = None
     operator_token: Secret | None = None
     break_glass: bool = False
@@ -66,6 +74,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     lookup_key: Secret | None = None
     audit_key: Secret | None = None
     audit_former_key: Secret | None = None
+    backup_key: Secret | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     processes: Annotated[int, Meta(ge=1, le=10_000)] = 1
@@ -262,13 +271,15 @@ def _check_audit_key(key: Secret | None) -> None:
 _PARSERS: Mapping[str, Callable[[Any], object]] = {
     "database_url": lambda url: _check_url(url, "postgresql", "postgres"),
     "migration_database_url": lambda url: _check_url(url, "postgresql", "postgres"),
-    "valkey_url": lambda url: _check_url(url, "redis", "rediss", "unix"),
+    "valkey_url": lambda url: _check_url(url, *_VALKEY_SCHEMES),
     "fraud_url": lambda url: _check_url(url, "https", "http"),
     "installation_key": lambda key: key and ReferenceKey.of(revealed(key)),
     "encryption_keys": lambda keys: keys and EncryptionKeys.of(revealed(keys)),
     "lookup_key": lambda key: key and read_key(revealed(key)),
+    "backup_key": lambda key: key and read_key(revealed(key)),
     "audit_key": lambda key: _check_audit_key(key),
     "audit_former_key": lambda key: _check_audit_key(key),
+    "allow_insecure": read_allowances,
     "profiles": lambda text: overridden(PROFILES, text, RAILS_WITH_SETTINGS),
     "rate_limits": REQUEST_LIMITS.overridden,
     "balance_fees": read_fees,
@@ -383,7 +394,16 @@ def _flat(tree: Mapping[str, Any], prefix: str, source: str) -> Iterator[tuple[s
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}_", source)  # pyright: ignore[reportUnknownArgumentType]
         else:
-            yield f"{prefix}{key}", value, source
+            yield f"{prefix}{key}", _joined(value), source
+
+
+def _joined(value: Any) -> Any:
+    """Write a list of texts as the text that a variable would have."""
+    if not isinstance(value, list):
+        return value
+    items = cast("list[object]", value)
+    texts = [item for item in items if isinstance(item, str)]
+    return ", ".join(texts) if len(texts) == len(items) else items
 
 
 def _expected(name: str) -> str:

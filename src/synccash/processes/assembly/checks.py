@@ -5,8 +5,10 @@ from synccash.engine.system import SystemClock
 from synccash.processes.assembly.engine_settings import engine_settings
 from synccash.processes.assembly.registry import build_registry
 from synccash.processes.assembly.sharing import request_limits
+from synccash.processes.http_server import tls_files
 from synccash.rails.registry import build_former_rails, build_rails
 from synccash.rails.transport import Transport
+from synccash.settings.live_mode import refuse_insecure
 from synccash.settings.loader import Settings
 from synccash.settings.risk import payout_rules, risk_rules
 
@@ -23,3 +25,5 @@ def check_settings(settings: Settings) -> None:
     payout_rules(settings)
     build_registry(settings, clock.monotonic)
     request_limits(settings)
+    tls_files(settings)
+    refuse_insecure(settings)
