@@ -11,6 +11,7 @@ from synccash.payments.audit import AuditNote
 from synccash.payments.errors import StoreUnavailableError
 from synccash.servers.existing_server import running_database
 from synccash.settings.loader import Settings, SettingsError, convert_settings
+from synccash.settings.secret import Secret
 from synccash.stores.encryption import DecryptionError, Encryption, encryption_of
 from synccash.stores.postgres.audit import PostgresAudit
 from synccash.stores.postgres.database import Database
@@ -31,17 +32,7 @@ def with_database(settings: Settings, work: Callable[[Database], Awaitable[T]]) 
     Without SYNCCASH_DATABASE_URL, uses the database that `synccash up` runs in this folder. Raises
     AdministrationError.
     """
-    url = settings.database_url or running_database(DATA_DIR / "servers")
-    if url is None:
-        raise AdministrationError(
-            "SYNCCASH_DATABASE_URL is not set, and no `synccash up` runs in this folder. "
-            "Set it to your PostgreSQL database"
-        )
-
-    try:
-        encryption = encryption_of(settings) or _local_encryption(settings)
-    except SettingsError as error:
-        raise AdministrationError(str(error)) from error
+    url, encryption = target_database_url(settings), target_encryption(settings)
 
     async def run() -> T:
         pool = await connect(url, min_size=0, max_size=1)
@@ -62,8 +53,32 @@ def with_database(settings: Settings, work: Callable[[Database], Awaitable[T]]) 
         raise AdministrationError(MIGRATE) from error
 
 
+def target_database_url(settings: Settings) -> Secret | str:
+    """Returns the URL of the database of the settings, or of the `synccash up` that runs in this folder.
+
+    Raises AdministrationError if there is neither.
+    """
+    url = settings.database_url or running_database(DATA_DIR / "servers")
+    if url is None:
+        raise AdministrationError(
+            "SYNCCASH_DATABASE_URL is not set, and no `synccash up` runs in this folder. "
+            "Set it to your PostgreSQL database"
+        )
+    return url
+
+
+def target_encryption(settings: Settings) -> Encryption | None:
+    """Returns the encryption of the settings, or of the `synccash up` in this folder if its database is used.
+
+    Raises AdministrationError.
+    """
+    try:
+        return encryption_of(settings) or _local_encryption(settings)
+    except SettingsError as error:
+        raise AdministrationError(str(error)) from error
+
+
 def _local_encryption(settings: Settings) -> Encryption | None:
-    """Returns the encryption of the `synccash up` in this folder, if its database is the one that is used."""
     file = DATA_DIR / ENCRYPTION_KEYS_FILE
     if settings.database_url is not None or not file.exists():
         return None

@@ -57,6 +57,15 @@ SELECT current_user AS role, r.rolsuper OR EXISTS (
         OR has_table_privilege('audit', 'TRUNCATE') AS may_change_audit
 FROM pg_roles r WHERE r.rolname = current_user
 """
+_LACKS = """
+SELECT needed.tab, needed.privilege
+FROM unnest($1::text[], $2::text[]) AS needed (tab, privilege)
+WHERE NOT has_any_column_privilege(needed.tab, needed.privilege)
+UNION ALL
+SELECT deleted.tab, 'DELETE' FROM unnest($3::text[]) AS deleted (tab)
+WHERE NOT has_table_privilege(deleted.tab, 'DELETE')
+ORDER BY 1, 2
+"""
 
 
 class RuntimeRoleError(Exception):
@@ -133,14 +142,18 @@ async def _grants(connection: Connection, role: str) -> list[str]:
         statements.append(f"GRANT USAGE ON SCHEMA public TO {quoted}")
     for row in await connection.fetch(_TABLES):
         table = row["relname"]
-        rights = _RIGHTS.get(table, "SELECT, INSERT, UPDATE" + (", DELETE" if table in _DELETES else ""))
+        rights = _rights(table)
         statements.append(f'GRANT {rights} ON "{table}" TO {quoted}')
     return statements
 
 
+def _rights(table: str) -> str:
+    return _RIGHTS.get(table, "SELECT, INSERT, UPDATE" + (", DELETE" if table in _DELETES else ""))
+
+
 @dataclass(frozen=True, slots=True)
 class RoleCheck:
-    """Tells whether the service's role may do more than it should."""
+    """Tells whether the service's role may do what it needs, and whether it may do more than it should."""
 
     database: Database
 
@@ -160,3 +173,21 @@ class RoleCheck:
             f"The service connects as {row['role']}, which {excess}. Give it a role of its own: see The "
             "service's own database role in docs/operating.md."
         )
+
+    async def lacking(self) -> list[str]:
+        """Return the rights that the service needs and its role does not have, such as `INSERT on payments`.
+
+        Raises StoreUnavailableError.
+        """
+        tables = [row["relname"] for row in await self.database.repeat(_TABLES)]
+        needed = [
+            (table, privilege)
+            for table in tables
+            for privilege in ("SELECT", "INSERT", "UPDATE")
+            if privilege in _rights(table)
+        ]
+        deleted = [table for table in tables if table in _DELETES]
+        rows = await self.database.repeat(
+            _LACKS, [table for table, _ in needed], [privilege for _, privilege in needed], deleted
+        )
+        return [f"{row['privilege']} on {row['tab']}" for row in rows]
