@@ -3,6 +3,7 @@
 See docs/operating.md.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +12,7 @@ from typing import Any
 import asyncpg
 import structlog
 
+from synccash.payments.errors import StoreUnavailableError
 from synccash.payments.recovery import Recovery
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.order_tables import ORDER_TABLES, OrderTable, union
@@ -190,6 +192,17 @@ async def hold_if_server_changed(connection: Connection) -> None:
         return
     if row["is_ours"] is False:
         _log_start(await connection.fetch(_HOLD, SERVER_CHANGED, _SERVICE))
+
+
+async def hold_statement(connection: Connection, reason: str) -> str:
+    """Return the statement that starts a recovery, with `reason` in it, for a script that restores rows."""
+    quoted = await connection.fetchrow(
+        "SELECT quote_literal($1::text) AS reason, quote_literal('database:' || session_user) AS by", reason
+    )
+    if quoted is None:
+        raise StoreUnavailableError("PostgreSQL gave no answer")
+    values = {"$1": quoted["reason"], "$2": quoted["by"]}
+    return re.sub(r"\$[12]", lambda found: values[found[0]], _START)
 
 
 def _log_start(started: Sequence[asyncpg.Record]) -> None:
