@@ -8,6 +8,10 @@ from synccash.stores.valkey.client import build_client
 from synccash.stores.valkey.limits.connection import ValkeyConnection
 
 URLS = [
+    "valkey://user:pass%2Fword@valkey.internal:7000/3",
+    "valkeys://:password@valkey.internal:7000/1",
+    "valkey+sentinel://user:password@sentinel-1,sentinel-2:26380/synccash/2",
+    "valkeys+sentinel://:password@sentinel-1/synccash?ssl_cert_reqs=none&sentinel_password=other",
     "redis://valkey.internal",
     "redis://user:pass%2Fword@valkey.internal:7000/3",
     "unix:///run/valkey.sock?db=2",
@@ -55,6 +59,27 @@ def test_tls_options_of_the_url_change_the_context():
 
 @pytest.mark.parametrize("kind", [build_client, ValkeyConnection])
 def test_both_reject_other_schemes_without_quoting_the_url(kind):
-    with pytest.raises(ValueError, match="expected redis://, rediss:// or unix://") as raised:
+    with pytest.raises(ValueError, match="expected valkey://, valkeys://") as raised:
         kind("http://:hunter2@valkey.internal")
     assert "hunter2" not in str(raised.value)
+
+
+def test_a_url_of_sentinels_has_their_addresses_and_options():
+    url = (
+        "valkeys+sentinel://user:password@one,two:26380,[2001:db8::1]/cash/2"
+        "?sentinel_username=watcher&sentinel_password=other&ssl_ca_certs=/etc/ca.pem"
+    )
+    sentinels = build_client(url).connection_pool.make_connection().sentinels
+    assert sentinels.service == "cash"
+    assert sentinels.addresses == [("one", 26379), ("two", 26380), ("2001:db8::1", 26379)]
+    options = {name: sentinels.options.get(name) for name in ("username", "password", "ssl", "ssl_ca_certs")}
+    assert options == {"username": "watcher", "password": "other", "ssl": True, "ssl_ca_certs": "/etc/ca.pem"}
+    assert "other" not in repr(sentinels)
+
+
+@pytest.mark.parametrize(
+    "url", ["valkey+sentinel://one,two", "valkey+sentinel:///cash", "sentinel://one/cash"]
+)
+def test_a_url_of_sentinels_without_hosts_or_service_is_refused(url):
+    with pytest.raises(ValueError, match="sentinel://HOST,HOST/SERVICE"):
+        build_client(url)

@@ -5,7 +5,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
@@ -15,7 +15,8 @@ from redis.exceptions import ConnectionError as LostError
 from redis.exceptions import MasterDownError, ReadOnlyError, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from synccash.settings.secret import URL_HINT, Secret, revealed
+from synccash.settings.secret import URL_HINT, Secret
+from synccash.stores.valkey.address import Sentinels, read_address
 
 UNREACHABLE = (RedisError, OSError, TimeoutError)
 """The errors that a client raises when a command to Valkey fails."""
@@ -32,8 +33,9 @@ def build_client(url: Secret | str, *, deadline_s: float = _DEADLINE_S) -> Redis
     A command waits up to `deadline_s` seconds for a free connection. It is then sent once and answered within
     `deadline_s` seconds, or raises one of UNREACHABLE: redis-py's own ten retries would delay a request for
     seconds, and could count it more than once. When the server is no longer the primary, the client
-    disconnects and resolves the address again.
-    Raises ValueError unless the URL begins with one of `redis://`, `rediss://` and `unix://`.
+    disconnects and resolves the address again. With a URL of Sentinels each new connection first asks them
+    for the primary.
+    Raises ValueError for a URL that `synccash.stores.valkey.address` cannot read.
     """
     return Redis.from_pool(_build_pool(url, deadline_s))
 
@@ -41,30 +43,47 @@ def build_client(url: Secret | str, *, deadline_s: float = _DEADLINE_S) -> Redis
 def described_connection(url: Secret | str) -> Any:
     """Return a connection of redis-py for the URL, which is not connected, for its address and options.
 
+    With Sentinels its host and port are right after `locate`.
+
     The options of the URL are those of `build_client`: `host` and `port`, or `path`; `username`, `password`,
     `db`; for `rediss://` also `ssl_context`, whose `get()` returns the context. Raises the same ValueError.
     """
     return _build_pool(url, _DEADLINE_S).make_connection()
 
 
+async def locate(connection: Any, deadline_s: float) -> None:
+    """Set host and port of a described connection to the present primary, if its URL names Sentinels.
+
+    Raises one of UNREACHABLE.
+    """
+    sentinels = getattr(connection, "sentinels", None)
+    if sentinels is not None:
+        connection.host, connection.port = await sentinels.primary(deadline_s)
+
+
 def _build_pool(url: Secret | str, deadline_s: float) -> BlockingConnectionPool:
+    options: dict[str, Any] = {
+        "retry": Retry(NoBackoff(), 0),
+        "driver_info": None,
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+    }
     try:
+        address = read_address(url, options)
         pool = BlockingConnectionPool.from_url(
-            revealed(url),
+            address.url,
             max_connections=COMMAND_CONNECTIONS,
             timeout=deadline_s,
-            retry=Retry(NoBackoff(), 0),
             socket_timeout=deadline_s,
             socket_connect_timeout=deadline_s,
-            driver_info=None,
-            maint_notifications_config=MaintNotificationsConfig(enabled=False),
+            **options,
         )
     except ValueError:
         # The library's error may quote a part of the password.
         raise ValueError(
-            f"SYNCCASH_VALKEY_URL cannot be used: expected redis://, rediss:// or unix://; {URL_HINT}"
+            "SYNCCASH_VALKEY_URL cannot be used: expected valkey://, valkeys://, redis://, rediss:// or "
+            f"unix://, or valkey+sentinel://HOST,HOST/SERVICE; {URL_HINT}"
         ) from None
-    pool.connection_class = _following(pool.connection_class)
+    pool.connection_class = _following(pool.connection_class, address.sentinels, deadline_s)
     return pool
 
 
@@ -74,6 +93,13 @@ class _PrimaryFollowing:
     Treats every other error of the transport as a lost connection: uvloop raises RuntimeError for a write to
     a closed connection, and redis-py does not handle it.
     """
+
+    sentinels: ClassVar[Sentinels | None] = None
+    deadline_s: ClassVar[float] = _DEADLINE_S
+
+    async def _connect(self) -> None:
+        await locate(self, self.deadline_s)
+        await super()._connect()  # pyright: ignore
 
     async def read_response(self, *given: Any, **named: Any) -> Any:
         try:
@@ -107,8 +133,11 @@ async def _lost_connections() -> AsyncGenerator[None]:
         raise LostError(f"the connection to Valkey was lost: {error!r}") from error
 
 
-def _following(kind: type[AbstractConnection]) -> type[AbstractConnection]:
-    return type(f"Following{kind.__name__}", (_PrimaryFollowing, kind), {})
+def _following(
+    kind: type[AbstractConnection], sentinels: Sentinels | None, deadline_s: float
+) -> type[AbstractConnection]:
+    facts = {"sentinels": sentinels, "deadline_s": deadline_s}
+    return type(f"Following{kind.__name__}", (_PrimaryFollowing, kind), facts)
 
 
 async def ping(client: Redis) -> bool:

@@ -19,7 +19,7 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as ValkeyTimeoutError
 
 from synccash.settings.secret import Secret
-from synccash.stores.valkey.client import described_connection
+from synccash.stores.valkey.client import described_connection, locate
 
 Argument = bytes | str | int
 ValkeyReply = Any
@@ -88,6 +88,7 @@ class ValkeyConnection:
         loop, address = asyncio.get_running_loop(), self._described
         try:
             async with asyncio.timeout(self._deadline_s):
+                await locate(address, self._deadline_s)
                 if isinstance(address, UnixDomainSocketConnection):
                     _, socket = await loop.create_unix_connection(
                         lambda: _Socket(self._deadline_s), address.path
