@@ -1,5 +1,7 @@
-# One-word commands. Everything needed beyond Python 3.11, pip, make and git comes from requirements/.
-PYTHON ?= python3.11
+# One-word commands. Everything needed beyond Python 3.11 to 3.13, pip, make and git comes from requirements/.
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
+	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	&& { echo $$name; break; }; done)
 BIN := .venv/bin
 PART ?=
 PICTURES ?=
@@ -12,45 +14,52 @@ SUPPLY := .venv/supply/bin
 # The tests start some thousand processes: each would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo up test test-slow test-browser test-bare test-prometheus coverage drill mutants check format generate bench audit sbom lock clean
+.DEFAULT_GOAL := demo
+.PHONY: help demo up test test-slow test-browser test-bare test-prometheus coverage drill mutants check format \
+	generate bench audit sbom lock clean
 
-demo: .venv/run
+# Lists the commands: the lines of this file with two number signs.
+help:
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
+		printf '  make %-10s %s\n' "$$name" "$$text"; done
+
+demo: .venv/run ## everything on this machine: payments, outages, and that nothing is lost or doubled
 	$(BIN)/python -m synccash.local.demo
 
-up: .venv/run
+up: .venv/run ## the service on this machine, with simulated rails, until Ctrl-C
 	$(BIN)/synccash up
 
-test: .venv/dev
+test: .venv/dev ## the test suite on real PostgreSQL and Valkey, without the slow tests
 	$(PYTEST) -m "not slow"
 
 # Every fault at every rail, fuzzed bodies for each call, the types of the toolkit's uses, a run of a bench.
-test-slow: .venv/dev
+test-slow: .venv/dev ## the slow tests
 	$(PYTEST) -m slow
 
 # The console in Debian's Chromium: every page and action, with axe-core (tests/browser/axe). Says loudly where no
 # Chromium is installed. PICTURES=folder keeps a picture of each page.
-test-browser: .venv/dev
+test-browser: .venv/dev ## the console in Chromium
 	SYNCCASH_TEST_BROWSER=1 SYNCCASH_PICTURES=$(PICTURES) $(BIN)/python -m pytest tests/browser
 
 # The toolkit, the middleware and the client as `pip install synccash` alone gives them, the examples with their
 # frameworks, and the suites of both packages after they were copied under another name.
-test-bare: .venv/dev
+test-bare: .venv/dev ## the toolkit as `pip install synccash` alone gives it
 	$(BIN)/python tools/bare_install.py
 
 # Alert rules and dashboards with Debian's Prometheus, which it installs as root: a rail breaks, and an alert fires.
-test-prometheus: .venv/dev
+test-prometheus: .venv/dev ## alert rules and dashboards with Prometheus
 	cd tests && PYTHONPATH=. ../$(BIN)/python -m monitoring.run_prometheus
 
 # Which lines and branches the tests run, in all their processes too; those that are killed leave no record.
 # PART=tests/client runs only these tests. The report is also in htmlcov/index.html.
-coverage: .venv/dev
+coverage: .venv/dev ## which lines and branches the tests run
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(PART); code=$$?; \
 		$(BIN)/coverage combine --quiet && $(BIN)/coverage html --quiet && $(BIN)/coverage report; exit $$code
 
 # Real processes under real trouble. In the first one a payment is debited twice on purpose, to try the audit.
 DRILL := $(BIN)/synccash drill --faults
-drill: .venv/run
+drill: .venv/run ## real processes under outages, audited
 	$(DRILL) none --payments 1 --sabotage | grep "and the audit found it"
 	$(DRILL) kill,pause,valkey --payments 200
 	$(DRILL) rows --payments 200
@@ -58,10 +67,10 @@ drill: .venv/run
 	$(DRILL) http_500 --payments 400
 
 # The engine with one rule broken at a time: the simulation has to tell each from the right one.
-mutants: .venv/dev
+mutants: .venv/dev ## broken engines that the simulation must find
 	cd tests && ../$(BIN)/python -m sim.kill_mutants --jobs 2
 
-check: .venv/dev
+check: .venv/dev ## format, lint, types, import directions
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
@@ -69,26 +78,26 @@ check: .venv/dev
 	$(BIN)/lint-imports
 	$(BIN)/python tools/sync_client.py --check
 
-format: .venv/dev
+format: .venv/dev ## write the format, and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 # What is generated and checked in; a test and `make check` compare.
-generate: .venv/dev
+generate: .venv/dev ## what is generated and checked in
 	$(BIN)/python tools/sync_client.py
 	$(BIN)/python tools/metrics_page.py
 
-bench: .venv/bench
+bench: .venv/bench ## benchmarks; PART=toolkit,limiter chooses
 	$(BIN)/python -m bench $(PART)
 
 # Known vulnerabilities of everything that runs. Asks PyPI, so it needs the internet; a package that could not
 # be looked up fails it.
-audit: .venv/supply/done
+audit: .venv/supply/done ## known vulnerabilities of what runs
 	$(SUPPLY)/pip-audit --strict --disable-pip --require-hashes -r requirements/run.txt
 
 # A CycloneDX list of everything that runs, with versions, licences and what needs what: sbom.json. It reads an
 # environment that holds the run lock alone.
-sbom: .venv/supply/done
+sbom: .venv/supply/done ## a list of everything that runs, with licences
 	$(PYTHON) -m venv --clear --without-pip .venv/runtime
 	$(SUPPLY)/python -m pip --python .venv/runtime install --quiet --disable-pip-version-check \
 		--require-hashes --no-deps -r requirements/run.txt
@@ -97,17 +106,21 @@ sbom: .venv/supply/done
 	$(BIN)/python tools/check_sbom.py sbom.json requirements/run.txt
 
 # For a developer who changes dependencies; needs uv, which nobody else does.
-lock:
+lock: ## new lock files, after dependencies have changed
 	$(COMPILE) $(RUNTIME) -o requirements/run.txt
 	$(COMPILE) --group build -c requirements/run.txt -o requirements/build.txt
 	$(COMPILE) $(RUNTIME) --group dev -c requirements/run.txt -c requirements/build.txt -o requirements/dev.txt
 	$(COMPILE) $(RUNTIME) --group peers -c requirements/dev.txt -o requirements/bench.txt
 	$(COMPILE) --group supply -o requirements/supply.txt
 
-clean:
+clean: ## remove .venv and .synccash
 	rm -rf .venv .synccash
 
 .venv/python:
+	@test -n "$(PYTHON)" || { echo "make: Python 3.11, 3.12 or 3.13 was not found on PATH. Install one (Debian and Ubuntu:" \
+		"apt install python3 python3-venv), or name it: make PYTHON=/path/to/python3.12 demo" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "make: $(PYTHON) has no venv module. Debian and" \
+		"Ubuntu: apt install $$(basename $(PYTHON))-venv" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	touch $@
 

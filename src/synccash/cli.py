@@ -2,12 +2,14 @@
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from cyclopts import App
+
+Shell = Literal["bash", "zsh", "fish"]
 
 INSTALL = "pip install 'synccash[server,embedded]'"
 _INTERRUPTED, _BROKEN_PIPE = 130, 141
@@ -16,48 +18,63 @@ _INTERRUPTED, _BROKEN_PIPE = 130, 141
 
 def main(words: "Sequence[str] | None" = None) -> None:
     """Runs the `synccash` command with these words, or those of the command line, and exits with its code."""
-    given = sys.argv[1:] if words is None else words
+    given = list(sys.argv[1:] if words is None else words)
     if "--child" in given[1:2]:
         from synccash.commands.child import run_child
 
         sys.exit(run_child(given))
-    from synccash.administration.errors import AdministrationError
-    from synccash.commands.terminal import refuse
-
     try:
-        code = _commands()(words, result_action="return_value")
-    except AdministrationError as error:
-        code = refuse(str(error))
-    except EOFError:
-        print(file=sys.stderr)  # the question stands on this line
-        code = refuse(
-            "The input has ended. Run this command in a terminal, where it asks for passwords and codes; "
-            "a program uses a token of `synccash operators create-token`"
-        )
+        code = _run(given)
+        # Here, and not at the exit of the interpreter, which would report a closed pipe with a traceback.
+        sys.stdout.flush()
     except BrokenPipeError:
         # The reader of a pipe, such as `head`, has enough. Python would report it again when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = _BROKEN_PIPE
-    except KeyboardInterrupt:
-        code = _INTERRUPTED
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] == "synccash":
-            raise
-        code = refuse(f"This command needs {error.name}, which is not installed. Run: {INSTALL}")
     sys.exit(code)
 
 
-def _commands() -> "App":
+def _run(words: "Sequence[str]") -> int:
+    from cyclopts import CycloptsError
+
+    from synccash.administration.errors import AdministrationError
+    from synccash.commands.terminal import refuse
+
+    as_json = "--json" in words
+    try:
+        return commands()(words, result_action="return_value", exit_on_error=False, print_error=False)
+    except (AdministrationError, CycloptsError) as error:
+        return refuse(str(error), as_json=as_json)
+    except EOFError:
+        print(file=sys.stderr)  # the question stands on this line
+        return refuse(
+            "The input has ended. Run this command in a terminal, where it asks for passwords and codes; "
+            "a program uses a token of `synccash operators create-token`"
+        )
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "synccash":
+            raise
+        return refuse(
+            f"This command needs {error.name}, which is not installed. Run: {INSTALL}", as_json=as_json
+        )
+
+
+def commands() -> "App":
+    """Builds the command line with all commands and their examples."""
     from cyclopts import App
 
-    from synccash.commands import erasure, service
+    from synccash.commands import backup, erasure, service
     from synccash.commands.approvals import APPROVALS
     from synccash.commands.audit import AUDIT
     from synccash.commands.balances import BALANCES
     from synccash.commands.breakers import BREAKERS
     from synccash.commands.config import CONFIG
     from synccash.commands.console import console
+    from synccash.commands.doctor import doctor
     from synccash.commands.encryption import ENCRYPTION
+    from synccash.commands.examples import EXAMPLES, epilogue
     from synccash.commands.health import health
     from synccash.commands.history import history
     from synccash.commands.listen import listen
@@ -85,16 +102,31 @@ def _commands() -> "App":
         APPROVALS,
         AUDIT,
     )
-    alone = (*COMMANDS, console, health, history, reconcile, listen)
+    alone = (*COMMANDS, *backup.COMMANDS, console, doctor, health, history, reconcile, listen)
     for command in (*service.COMMANDS, *alone, *nouns, *erasure.COMMANDS):
         app.command(command)
+    app.command(_completion(app), name="completion")
+    for path, examples in EXAMPLES.items():
+        found = app
+        for name in path.split():
+            found = found[name]
+        found.help_epilogue = epilogue(examples)
     return app
 
 
-def _version() -> str:
-    from importlib.metadata import version
+def _completion(app: "App") -> "Callable[[Shell], int]":
+    def completion(shell: Shell, /) -> int:
+        """Print the completion script for a shell: where to put it, see the examples."""
+        print(app.generate_completion(shell=shell))
+        return 0
 
-    return version("synccash")
+    return completion
+
+
+def _version() -> str:
+    from synccash import __version__
+
+    return __version__
 
 
 if __name__ == "__main__":

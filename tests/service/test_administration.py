@@ -60,7 +60,7 @@ def test_a_key_is_created_with_its_scopes_and_rotated_with_an_overlap(command):
     assert (code, made["former_id"], made["name"]) == (0, key["id"], "payroll")
     assert (made["scopes"], made["allowed_ips"]) == (key["scopes"], key["allowed_ips"])
     assert made["secret"].startswith("sk_test_")
-    listed = {one["id"]: one for one in json.loads(command("keys", "list", "--json")[1])}
+    listed = {one["id"]: one for one in json.loads(command("keys", "list", "--json")[1])["data"]}
     assert listed[key["id"]]["replaced_by"] == made["id"]
     assert listed[key["id"]]["expires_at"] == made["former_expires_at"]
     table = command("keys", "list")[1]

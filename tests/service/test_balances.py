@@ -63,7 +63,7 @@ def test_credit_is_granted_once_per_key_and_recorded_with_its_reason(
     code, printed = typed("balances", "credit", merchant, "1", "--test", "--reason", "x", "--key", "june")
     assert (code, "used for a credit of 2500" in printed) == (1, True), printed
     code, printed = typed("balances", merchant, "--json")
-    assert [(one["livemode"], one["available"]) for one in json.loads(printed)] == [(False, 2000)]
+    assert [(one["livemode"], one["available"]) for one in json.loads(printed)["data"]] == [(False, 2000)]
     assert "20.00" in typed("balances", merchant)[1]
     [last] = on_database(database_url, lambda base: PostgresAudit(base).latest(1))
     assert (last.action, last.target, last.reason) == (
@@ -124,7 +124,7 @@ def test_a_check_names_balances_that_differ_from_the_books(typed: Typed, merchan
     """
     on_database(database_url, lambda base: base.repeat(entry, merchant))
     code, printed = typed("balances", "check", merchant, "--json")
-    (told,) = json.loads(printed)
+    (told,) = json.loads(printed)["data"]
     assert (code, told["source"], told["kind"], told["expected"], told["found"]) == (
         1,
         "pay_of_nobody",
@@ -154,7 +154,7 @@ def test_a_merchant_is_suspended_with_a_reason_until_it_is_resumed(
     typed: Typed, merchant: str, database_url: str
 ):
     assert typed("merchants", "suspend", merchant, "--reason", "a stolen key")[0] == 0
-    (one,) = (m for m in json.loads(typed("merchants", "list", "--json")[1]) if m["id"] == merchant)
+    (one,) = (m for m in json.loads(typed("merchants", "list", "--json")[1])["data"] if m["id"] == merchant)
     assert one["suspended_for"] == "a stolen key"
     assert one["suspended_since"][:19] in typed("merchants", "list")[1]
     assert typed("merchants", "resume", merchant, "--reason", "a new key")[0] == 0

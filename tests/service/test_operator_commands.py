@@ -91,7 +91,7 @@ def test_a_key_is_created_replaced_and_revoked_over_the_api(typed, service):
     replacement = json.loads(printed)
     assert answered(replacement["secret"]) == 200
     assert typed("kofi", "keys", "revoke", replacement["id"])[0] == 0
-    listed = json.loads(typed("yaw", "keys", "list", "--json")[1])
+    listed = json.loads(typed("yaw", "keys", "list", "--json")[1])["data"]
     assert [one["revoked_at"] is None for one in listed if one["id"] == replacement["id"]] == [False]
     assert key["secret"] not in json.dumps(listed)
     code, _, told = typed("ama", "keys", "create", "--merchant", "mer_nobody", "--test")
@@ -114,7 +114,7 @@ def test_a_credit_is_granted_when_a_second_operator_has_typed_the_approval(typed
 
 
 def credit_of(typed):
-    found = json.loads(typed("yaw", "balances", "mer_one", "--json")[1])
+    found = json.loads(typed("yaw", "balances", "mer_one", "--json")[1])["data"]
     return sum(one["credit"] for one in found if not one["livemode"])
 
 

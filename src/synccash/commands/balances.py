@@ -12,7 +12,6 @@ from synccash.commands.terminal import (
     print_json,
     print_table,
     print_waiting,
-    refuse,
     settings,
 )
 
@@ -35,17 +34,16 @@ def show(merchant: str | None = None, /, *, url: Url = None, json: bool = False)
 
     found = administrator(settings(), url).balances(merchant)
     if json:
-        return print_json(found)
+        return print_json({"data": found})
     rows = [
         (
             one["merchant_id"],
             "live" if one["livemode"] else "test",
-            one["currency"],
-            *(money(one[name]) for name in _SHOWN),
+            *(money(one[name], one["currency"]) for name in _SHOWN),
         )
         for one in found
     ]
-    titles = ("merchant", "mode", "currency", *_SHOWN)
+    titles = ("merchant", "mode", *_SHOWN)
     return print_table(titles, rows, nothing="No balances yet: nothing was collected, paid out or granted.")
 
 
@@ -73,7 +71,7 @@ def credit(
     from synccash.payments.balance import BalanceAccount
 
     if live == test:
-        return refuse("Give either --live or --test: each mode has its own balance.")
+        raise AdministrationError("Give either --live or --test: each mode has its own balance.")
     account = BalanceAccount(merchant_id=merchant, livemode=live, currency=currency)
     if errors := credit_errors(account, amount, reason, key):
         raise AdministrationError(errors[0])
@@ -92,21 +90,20 @@ def check(merchant: str | None = None, /, *, json: bool = False) -> int:
 
     found = on_database(settings(), lambda database: check_balances(database, merchant))
     if json:
-        print_json(found)
+        print_json({"data": found})
         return 1 if found else 0
     rows = [
         (
             one["merchant_id"],
             "live" if one["livemode"] else "test",
-            one["currency"],
             one["source"],
             one["kind"],
-            money(one["expected"]),
-            money(one["found"]),
+            money(one["expected"], one["currency"]),
+            money(one["found"], one["currency"]),
         )
         for one in found
     ]
-    titles = ("merchant", "mode", "currency", "source", "kind", "books", "balance")
+    titles = ("merchant", "mode", "source", "kind", "books", "balance")
     print_table(titles, rows, nothing="All balances agree with the orders in the database.")
     return 1 if found else 0
 
@@ -130,7 +127,7 @@ def confirm(
     from synccash.payments.balance import BalanceAccount
 
     if live == test:
-        return refuse("Give either --live or --test: each mode has its own balance.")
+        raise AdministrationError("Give either --live or --test: each mode has its own balance.")
     account = BalanceAccount(merchant_id=merchant, livemode=live, currency=currency)
     if errors := confirmation_errors(account, credit, reason):
         raise AdministrationError(errors[0])
@@ -143,5 +140,5 @@ def _print(found: dict[str, Any], *, as_json: bool) -> int:
         return print_json(found)
     if is_waiting(found):
         return print_waiting(found)
-    amounts = {name: money(found[name]) for name in (*_SHOWN, "granted") if name in found}
+    amounts = {name: money(found[name], found["currency"]) for name in (*_SHOWN, "granted") if name in found}
     return print_facts({**{name: found[name] for name in found if name != "object"}, **amounts})

@@ -2,7 +2,7 @@
 
 from cyclopts import App
 
-from synccash.commands.terminal import loaded, print_json, settings
+from synccash.commands.terminal import loaded, print_json, print_table, settings
 
 _NO_ENCRYPTION = (
     "encryption_keys and lookup_key are not set: `serve`, `worker` and `webhooks` do not start without them, "
@@ -17,9 +17,7 @@ def show(*, json: bool = False) -> int:
     shown = list(loaded().shown())
     if json:
         return print_json({name: {"value": value, "source": source} for name, value, source in shown})
-    for name, value, source in shown:
-        print(f"{name:<42} {value:<32} {source}")
-    return 0
+    return print_table(("setting", "value", "source"), shown, nothing="")
 
 
 @CONFIG.command

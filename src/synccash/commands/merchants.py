@@ -38,7 +38,7 @@ def list_merchants(*, url: Url = None, json: bool = False) -> int:
 
     found = administrator(settings(), url).merchants()
     if json:
-        return print_json(found)
+        return print_json({"data": found})
     rows = [(one["id"], one["name"], one["created_at"], one["suspended_since"]) for one in found]
     nothing = "No merchants yet. Add one: synccash merchants add NAME"
     return print_table(("id", "name", "created", "suspended"), rows, nothing=nothing)
@@ -124,7 +124,7 @@ def list_keys(*, url: Url = None, json: bool = False) -> int:
 
     found = administrator(settings(), url).keys()
     if json:
-        return print_json(found)
+        return print_json({"data": found})
     columns = ("id", "role", "merchant_id", "livemode", "name", "scopes", "allowed_ips", "created_at")
     ends = ("last_used_at", "expires_at", "revoked_at", "replaced_by")
     rows = [[_lists_as_text(one)[column] for column in (*columns, *ends)] for one in found]

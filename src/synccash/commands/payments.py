@@ -23,6 +23,7 @@ _RESOURCES = {"pay": "payments", "re": "refunds", "po": "payouts"}
 _HIDDEN_FIELDS = frozenset(
     {"timeline", "attempts", "refunds", "routing", "metadata", "payer", "payee", "last_error", "object"}
 )
+_AMOUNTS = ("amount", "amount_received", "amount_refunded")
 
 
 @PAYMENTS.command(name="list")
@@ -139,8 +140,8 @@ def _print_page(page: dict[str, Any], kind: str, party: str, *, as_json: bool) -
         (
             one["id"],
             one["created_at"],
-            money(one["amount"]),
-            money(one["amount_refunded"]) if one.get("amount_refunded") else None,
+            _amount(one, "amount"),
+            _amount(one, "amount_refunded") if one.get("amount_refunded") else None,
             one["status"],
             one["status_detail"],
             one["rail"],
@@ -151,7 +152,7 @@ def _print_page(page: dict[str, Any], kind: str, party: str, *, as_json: bool) -
         )
         for one in page["data"]
     ]
-    titles = ("id", "created", "GHS", "refunded", "status", "detail", "rail", party)
+    titles = ("id", "created", "amount", "refunded", "status", "detail", "rail", party)
     code = print_table((*titles, "reference", "merchant", "mode"), rows, nothing=f"No {kind}s match.")
     if page["has_more"]:
         print(f"There are more: repeat with --after {page['next']}")
@@ -182,7 +183,7 @@ def waiting(*, limit: int = 50, url: Url = None, json: bool = False) -> int:
             one["why"],
             one["code"],
             one["since"],
-            money(one["amount"]),
+            _amount(one, "amount"),
             one["rail"],
             one["next_look_at"],
             one["merchant_id"],
@@ -190,7 +191,7 @@ def waiting(*, limit: int = 50, url: Url = None, json: bool = False) -> int:
         )
         for one in found
     ]
-    titles = ("id", "why", "code", "since", "GHS", "rail", "next inquiry", "merchant", "mode")
+    titles = ("id", "why", "code", "since", "amount", "rail", "next inquiry", "merchant", "mode")
     return print_table(titles, rows, nothing="Nothing is waiting for review.")
 
 
@@ -207,6 +208,7 @@ def show(order_id: str, /, *, url: Url = None, json: bool = False) -> int:
     error: dict[str, Any] = found["last_error"] or {}
     facts = {name: value for name, value in found.items() if name not in _HIDDEN_FIELDS}
     facts["why"] = explain_status(found)
+    facts |= {name: _amount(found, name) for name in _AMOUNTS if found.get(name) is not None}
     facts["wallet"] = " ".join(str(part) for part in wallet.values() if part)
     facts["error"] = " ".join(
         str(error[name]) for name in ("code", "provider_code", "message") if error.get(name)
@@ -233,14 +235,14 @@ def show(order_id: str, /, *, url: Url = None, json: bool = False) -> int:
             (
                 one["id"],
                 one["created_at"],
-                money(one["amount"]),
+                _amount(one, "amount"),
                 one["status"],
                 one["status_detail"],
                 one["rail"],
             )
             for one in found["refunds"]
         ]
-        print_table(("refund", "created", "GHS", "status", "detail", "rail"), refunds, nothing="")
+        print_table(("refund", "created", "amount", "status", "detail", "rail"), refunds, nothing="")
         print()
     entries = [(one["at"], one["kind"], sentence_of(one)) for one in found["timeline"]]
     return print_table(("at", "what", "in words"), entries, nothing="The timeline is empty.")
@@ -303,9 +305,9 @@ def return_surplus(payment_id: str, /, *, reason: Reason, url: Url = None, json:
         return print_json(made)
     if is_waiting(made):
         return print_waiting(made)
-    rows = [(one["id"], one["rail"], money(one["amount"]), one["status"]) for one in made["data"]]
+    rows = [(one["id"], one["rail"], _amount(one, "amount"), one["status"]) for one in made["data"]]
     return print_table(
-        ("refund", "rail", "GHS", "status"),
+        ("refund", "rail", "amount", "status"),
         rows,
         nothing="No refund was made: there is no surplus to return.",
     )
@@ -321,3 +323,7 @@ def _decide(order_id: str, action: str, body: dict[str, Any], url: str | None, *
     if is_waiting(after):
         return print_waiting(after)
     return print_facts({name: after[name] for name in ("id", "status", "status_detail")})
+
+
+def _amount(order: dict[str, Any], name: str) -> str:
+    return money(order[name], order.get("currency", "GHS"))

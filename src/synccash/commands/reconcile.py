@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 from cyclopts import Parameter
 
 from synccash.administration.errors import AdministrationError
-from synccash.commands.terminal import print_facts, print_table, refuse, settings
+from synccash.commands.terminal import print_facts, print_table, settings
 
 if TYPE_CHECKING:
     from synccash.reconciliation.report import TableReport
@@ -78,7 +78,9 @@ def reconcile(
     chosen_format = "json" if json else format or _default_format(out)
     if chosen_format == "table":
         if out is not None:
-            return refuse("--format table prints to the terminal only. With --out, use --format csv or json.")
+            raise AdministrationError(
+                "--format table prints to the terminal only. With --out, use --format csv or json."
+            )
         report = TableReport()
         summary = run(settings(), request, report)
         _print(report, summary)

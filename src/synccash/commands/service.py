@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from synccash.commands.terminal import loaded, refuse
+from synccash.administration.errors import AdministrationError
+from synccash.commands.terminal import loaded
 
 
 def up(
@@ -58,7 +59,7 @@ def up(
     try:
         return run(options, loaded(environment), environment)
     except (UpError, ServersError) as error:
-        return refuse(str(error))
+        raise AdministrationError(str(error)) from error
 
 
 def serve(*, fd: Annotated[int | None, Parameter(show=False)] = None) -> int:
@@ -93,11 +94,11 @@ def migrate() -> int:
 
     settings = loaded().settings
     if settings.database_url is None and settings.migration_database_url is None:
-        return refuse("SYNCCASH_DATABASE_URL is not set. Set it to the database to migrate.")
+        raise AdministrationError("SYNCCASH_DATABASE_URL is not set. Set it to the database to migrate.")
     try:
         role = migrate_and_grant(settings)
     except (MigrationError, RuntimeRoleError) as error:
-        return refuse(str(error))
+        raise AdministrationError(str(error)) from error
     print("The schema is up to date.")
     if role is not None:
         print(f"The role {role} has the rights that the service needs, and no others.")
@@ -168,7 +169,7 @@ def drill(
             as_json=json,
         )
     except DrillError as error:
-        return refuse(str(error))
+        raise AdministrationError(str(error)) from error
 
 
 COMMANDS = (up, serve, worker, webhooks, migrate, sandbox, drill)

@@ -1,5 +1,6 @@
 """`make demo`: runs an installation on this machine and checks its payments against the sandbox's books."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,13 +57,27 @@ def _response(status: int, headers: Any, raw: bytes) -> HttpResponse:
     return HttpResponse(status, {k.lower(): v for k, v in headers}, json.loads(raw) if raw else {})
 
 
+@contextlib.contextmanager
+def progress(text: str) -> Generator[None]:
+    """Show on a terminal that something goes on, and for how long."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console()
+    columns = (TextColumn("  "), SpinnerColumn(), TextColumn(text), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+        shown.add_task(text, total=None)
+        yield
+
+
 def wait_until(what: str, poll: Callable[[], bool]) -> None:
     """Poll until `poll` returns True. Raises DemoError after 60 s."""
     end = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < end:
-        if poll():
-            return
-        time.sleep(0.1)
+    with progress(f"waiting until {what}"):
+        while time.monotonic() < end:
+            if poll():
+                return
+            time.sleep(0.1)
     raise DemoError(f"timed out after {TIMEOUT_S:.0f} s waiting until {what}")
 
 
@@ -290,7 +305,8 @@ def main() -> int:
     result = None
     try:
         print("Starting PostgreSQL, Valkey, the API, a worker, webhooks and the sandbox rails")
-        key, admin_key = printed_keys(process)
+        with progress("the first start makes the databases"):
+            key, admin_key = printed_keys(process)
         base = f"http://127.0.0.1:{port}"
         demo = Demo(base + "/api/v1", f"http://127.0.0.1:{sandbox_port}", key, admin_key, [])
         wait_until("the service is ready", lambda: ready(base, process))

@@ -1,0 +1,5 @@
+"""Runs the `synccash` command line: `python -m synccash`."""
+
+from synccash.cli import main
+
+main()
