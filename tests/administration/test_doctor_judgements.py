@@ -24,11 +24,13 @@ from synccash.administration.maintenance.doctor.readings import (
 from synccash.payments.rail import Operation, RailStatus
 from synccash.rails.transport import TransportFault
 from synccash.resilience.client_address import trusted_networks
+from synccash.settings.live_mode import InsecureSetting
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 
-SETTINGS = SettingsReading(problems=[], insecure=[], missing=[], is_local=False)
+SETTINGS = SettingsReading(problems=[], insecure=[], allowed=frozenset(), missing=[], is_local=False)
+WEAK = [InsecureSetting("rail_http", "paystack_base_url is http://…", "use https://")]
 DATABASE = DatabaseReading(
     version="18.1", major=18, is_standby=False, is_read_only=False, is_encrypted=True, weaknesses=[]
 )
@@ -60,6 +62,14 @@ PROXY = ProxyReading(trusted=[], signs=[])
 CASES = [
     (judgements.judge_settings, SETTINGS, {}, Level.OK, "valid"),
     (judgements.judge_settings, SETTINGS, {"problems": ["lease_s: …"]}, Level.FAILED, "lease_s"),
+    (judgements.judge_settings, SETTINGS, {"insecure": WEAK}, Level.FAILED, "ALLOW_INSECURE=rail_http"),
+    (
+        judgements.judge_settings,
+        SETTINGS,
+        {"insecure": WEAK, "allowed": frozenset({"rail_http"})},
+        Level.WARNING,
+        "allowed by allow_insecure",
+    ),
     (judgements.judge_settings, SETTINGS, {"missing": ["lookup_key"]}, Level.FAILED, "SYNCCASH_LOOKUP_KEY"),
     (judgements.judge_settings, SETTINGS, {"missing": ["x"], "is_local": True}, Level.OK, "synccash up"),
     (judgements.judge_database, DATABASE, {}, Level.OK, "with TLS"),

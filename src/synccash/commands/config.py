@@ -25,6 +25,7 @@ def check(*, json: bool = False) -> int:
     """Check whether a process can start with these settings. Exits with 1 if not."""
     from synccash.administration.errors import AdministrationError
     from synccash.processes.assembly.checks import check_settings
+    from synccash.settings.live_mode import insecure_settings
     from synccash.settings.loader import SettingsError
     from synccash.stores.encryption import encryption_of
 
@@ -34,6 +35,7 @@ def check(*, json: bool = False) -> int:
     except SettingsError as error:
         raise AdministrationError(str(error)) from error
     warnings = [] if encryption else [_NO_ENCRYPTION]
+    warnings += [f"allowed by allow_insecure: {one.message}" for one in insecure_settings(settings())]
     if json:
         return print_json({"ok": True, "warnings": warnings})
     print("The settings are valid.")

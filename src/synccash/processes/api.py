@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from types import FrameType
 
+import structlog
 import uvicorn
 from prometheus_client.registry import Collector
 
@@ -56,6 +57,7 @@ from synccash.stores.postgres.console_reading import PostgresConsoleReading
 from synccash.stores.postgres.operators import PostgresOperators
 from synccash.stores.postgres.runtime_role import RoleCheck
 
+log = structlog.get_logger("synccash.api")
 _SUCCESS_GOAL = 0.999
 """The share of ended payments that should have succeeded."""
 
@@ -220,6 +222,13 @@ def serve(loaded: LoadedSettings, *, fd: int | None) -> int:
 async def _serve(loaded: LoadedSettings, database_url: Secret, fd: int | None) -> None:
     settings = loaded.settings
     tls = tls_files(settings)
+    if tls is None and settings.public_url.startswith("https://"):
+        log.info(
+            "tls_ends_at_proxy",
+            public_url=settings.public_url,
+            trusted_proxies=settings.trusted_proxies or "none",
+            detail="serve answers plain HTTP: see TLS and live mode in docs/operating.md",
+        )
     listener = socket.socket(fileno=fd) if fd is not None else None
     async with assembled(settings, database_url) as service:
         console = build_console(service, loaded) if settings.console else None

@@ -24,10 +24,11 @@ _TEST_MARKS = ("sandbox", "sk_test_", "pk_test_")
 
 @dataclass(frozen=True, slots=True)
 class InsecureSetting:
-    """A setting that live mode refuses. `name` in `allow_insecure` allows it."""
+    """A setting that live mode refuses, and what to do. `name` in `allow_insecure` allows it."""
 
     name: str
     message: str
+    remedy: str
 
 
 def live_rails(settings: Settings) -> tuple[str, ...]:
@@ -43,7 +44,9 @@ def insecure_settings(settings: Settings) -> tuple[InsecureSetting, ...]:
     if not live_rails(settings):
         return ()
     return tuple(
-        InsecureSetting(name, message) for name, find in _RULES.items() for message in find(settings)
+        InsecureSetting(name, message, remedy)
+        for name, find in _RULES.items()
+        for message, remedy in find(settings)
     )
 
 
@@ -52,7 +55,9 @@ def refuse_insecure(settings: Settings) -> None:
     allowed = read_allowances(settings.allow_insecure)
     refused = [one for one in insecure_settings(settings) if one.name not in allowed]
     if refused:
-        lines = [f"{one.message}. To allow it: SYNCCASH_ALLOW_INSECURE={one.name}" for one in refused]
+        lines = [
+            f"{one.message}: {one.remedy}. To allow it: SYNCCASH_ALLOW_INSECURE={one.name}" for one in refused
+        ]
         live = ", ".join(live_rails(settings))
         raise SettingsError("\n".join([f"These settings are refused with live rails ({live}):", *lines]))
 
@@ -95,7 +100,7 @@ def _with_port(host: str) -> str:
     return host if has_port else f"{host}:"
 
 
-def _weak_databases(settings: Settings) -> Iterator[str]:
+def _weak_databases(settings: Settings) -> Iterator[tuple[str, str]]:
     for name in _DATABASES:
         url: SecretUrl | None = getattr(settings, name)
         if url is None or all(map(is_local_host, database_hosts(url))):
@@ -104,41 +109,41 @@ def _weak_databases(settings: Settings) -> Iterator[str]:
         if mode != "verify-full":
             given = f"sslmode={mode}" if mode else "no sslmode"
             yield (
-                f"{name} leads to another host with {given}, so the connection can be read or taken over: "
-                "add sslmode=verify-full to the URL, and sslrootcert=FILE for a CA of your own"
+                f"{name} leads to another host with {given}, so the connection can be read or taken over",
+                "add sslmode=verify-full to the URL, and sslrootcert=FILE for a CA of your own",
             )
 
 
-def _local_public_url(settings: Settings) -> Iterator[str]:
+def _local_public_url(settings: Settings) -> Iterator[tuple[str, str]]:
     if is_local_host(urlsplit(settings.public_url).hostname):
         yield (
-            f"public_url is {settings.public_url}, which no provider can reach, so no callback arrives: "
-            "set it to the https:// address under which the internet reaches this service"
+            f"public_url is {settings.public_url}, which no provider can reach, so no callback arrives",
+            "set it to the https:// address under which the internet reaches this service",
         )
 
 
-def _plain_rails(settings: Settings) -> Iterator[str]:
+def _plain_rails(settings: Settings) -> Iterator[tuple[str, str]]:
     for name, url in _live_urls(settings):
         if url.startswith("http://"):
             yield (
-                f"{name} is {url}: credentials and numbers are sent without encryption; use the provider's "
-                "https:// address"
+                f"{name} is {url}, where credentials and numbers are sent without encryption",
+                "use the provider's https:// address",
             )
 
 
-def _test_credentials(settings: Settings) -> Iterator[str]:
+def _test_credentials(settings: Settings) -> Iterator[tuple[str, str]]:
     for name, url in _live_urls(settings):
         host = urlsplit(url).hostname or ""
         if "sandbox" in host or is_local_host(host):
             yield (
-                f"{name} leads to {host}, a sandbox, but the account is declared live: use the "
-                "provider's live address, or declare the account test"
+                f"{name} leads to {host}, a sandbox, but the account is declared live",
+                "use the provider's live address, or declare the account test",
             )
     for name, value in _live_texts(settings):
         if any(mark in value.lower() for mark in _TEST_MARKS):
             yield (
-                f"{name} is a credential for tests, but the account is declared live: use the live "
-                "credential, or declare the account test"
+                f"{name} is a credential for tests, but the account is declared live",
+                "use the live credential, or declare the account test",
             )
 
 
@@ -158,7 +163,7 @@ def _live_texts(settings: Settings) -> Iterator[tuple[str, str]]:
                 yield name, value.reveal()
 
 
-_RULES: Mapping[str, Callable[[Settings], Iterator[str]]] = {
+_RULES: Mapping[str, Callable[[Settings], Iterator[tuple[str, str]]]] = {
     DATABASE_SSLMODE: _weak_databases,
     PUBLIC_URL_LOCALHOST: _local_public_url,
     RAIL_HTTP: _plain_rails,

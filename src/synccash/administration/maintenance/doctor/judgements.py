@@ -45,9 +45,14 @@ def judge_settings(reading: SettingsReading) -> Findings:
             yield Finding(
                 Level.FAILED, f"{name} is not set", f"set {variable} as for the service's processes"
             )
-    for message in reading.insecure:
-        yield Finding(Level.WARNING, f"allowed by allow_insecure: {message}")
-    if not reading.problems and (reading.is_local or not reading.missing):
+    for one in reading.insecure:
+        if one.name in reading.allowed:
+            yield Finding(Level.WARNING, f"allowed by allow_insecure: {one.message}", one.remedy)
+        else:
+            remedy = f"{one.remedy}. To allow it: SYNCCASH_ALLOW_INSECURE={one.name}"
+            yield Finding(Level.FAILED, one.message, remedy)
+    is_refused = any(one.name not in reading.allowed for one in reading.insecure)
+    if not reading.problems and not is_refused and (reading.is_local or not reading.missing):
         where = (
             "; this shell uses the database of the `synccash up` in this folder" if reading.is_local else ""
         )

@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import socket
 import ssl
 import tempfile
 import time
@@ -42,8 +41,9 @@ from synccash.administration.maintenance.doctor.readings import (
     ValkeyReading,
 )
 from synccash.engine.system import SystemClock
+from synccash.rails.system_lookups import SystemLookups
 from synccash.resilience.client_address import trusted_networks
-from synccash.settings.allowances import read_allowances
+from synccash.settings.allowances import ALLOWANCES, read_allowances
 from synccash.settings.live_mode import insecure_settings, is_local_host, live_rails
 from synccash.settings.loader import Settings, SettingsError
 from synccash.stores.postgres.database import Database
@@ -116,13 +116,14 @@ async def read_settings(subject: Subject) -> SettingsReading:
     """Check the settings as a process does at its start."""
     settings, problems = subject.settings, list[str]()
     try:
-        subject.check_settings(settings)
+        # What is insecure is a finding of its own.
+        subject.check_settings(msgspec.structs.replace(settings, allow_insecure=", ".join(ALLOWANCES)))
     except SettingsError as error:
         problems += str(error).splitlines()
-    allowed = read_allowances(settings.allow_insecure)
     return SettingsReading(
         problems=problems,
-        insecure=[one.message for one in insecure_settings(settings) if one.name in allowed],
+        insecure=insecure_settings(settings),
+        allowed=read_allowances(settings.allow_insecure),
         missing=[name for name in _REQUIRED if not getattr(settings, name)],
         is_local=subject.is_local,
     )
@@ -255,7 +256,7 @@ async def read_certificates(subject: Subject) -> Sequence[CertificateReading]:
         host = None if is_local_host(public.hostname) else public.hostname
         found.append(_certificate_in(settings.tls_certificate, host))
     if public.scheme == "https" and not is_local_host(public.hostname):
-        found.append(await _served_certificate(public))
+        found.append(await _served_certificate(public, (await subject.public()).addresses))
     return found
 
 
@@ -292,17 +293,19 @@ def _names(certificate: x509.Certificate) -> list[str]:
     ]
 
 
-async def _served_certificate(public: SplitResult) -> CertificateReading:
+async def _served_certificate(public: SplitResult, addresses: Sequence[str]) -> CertificateReading:
     host, port = public.hostname or "", public.port or 443
     where, error = f"{host}:{port}", None
+    if not addresses:
+        raise NotApplicableError(f"{where} was not asked for its certificate: its name cannot be resolved")
     try:
-        data = await _shown_certificate(host, port, ssl.create_default_context())
+        data = await _shown_certificate(host, addresses[0], port, ssl.create_default_context())
     except ssl.SSLCertVerificationError as refused:
         error = f"clients refuse the certificate: {refused.verify_message}"
         # Only the dates and names are read from a certificate that nobody trusts.
         lenient = ssl.create_default_context()
         lenient.check_hostname, lenient.verify_mode = False, ssl.CERT_NONE
-        data = await _shown_certificate(host, port, lenient)
+        data = await _shown_certificate(host, addresses[0], port, lenient)
     except ssl.SSLError as refused:
         return CertificateReading(where=where, host=host, error=f"the TLS handshake failed: {refused.reason}")
     except OSError as unreached:
@@ -310,8 +313,8 @@ async def _served_certificate(public: SplitResult) -> CertificateReading:
     return _certificate_of(where, host, data, error)
 
 
-async def _shown_certificate(host: str, port: int, context: ssl.SSLContext) -> bytes:
-    _, writer = await asyncio.open_connection(host, port, ssl=context)
+async def _shown_certificate(host: str, address: str, port: int, context: ssl.SSLContext) -> bytes:
+    _, writer = await asyncio.open_connection(address, port, ssl=context, server_hostname=host)
     try:
         shown: ssl.SSLObject = writer.get_extra_info("ssl_object")
         return shown.getpeercert(binary_form=True) or b""
@@ -328,16 +331,20 @@ async def read_public(subject: Subject) -> PublicReading:
 
 async def _read_public(settings: Settings) -> PublicReading:
     url, is_live = settings.public_url, bool(live_rails(settings))
-    host = urlsplit(url).hostname or ""
+    # A lookup in a thread of the event loop could not be left, and the command would wait for it at its end.
+    lookups = SystemLookups()
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError:
+        async with asyncio.timeout(_HTTP_TIMEOUT_S):
+            found = await lookups.resolve(urlsplit(url).hostname or "")
+    except (OSError, TimeoutError):
+        await lookups.close()
         return PublicReading(url=url, is_live=is_live, error="its name cannot be resolved")
-    addresses = sorted({str(one[4][0]) for one in found})
+    addresses = sorted({one["host"] for one in found})
     limits = aiohttp.ClientTimeout(total=_HTTP_TIMEOUT_S)
+    connector = aiohttp.TCPConnector(resolver=lookups)
     try:
         async with (
-            aiohttp.ClientSession(timeout=limits, trust_env=False) as session,
+            aiohttp.ClientSession(connector=connector, timeout=limits, trust_env=False) as session,
             session.get(f"{url.rstrip('/')}/health/live", allow_redirects=False) as answer,
         ):
             body = await answer.content.read(4_096)
@@ -352,6 +359,8 @@ async def _read_public(settings: Settings) -> PublicReading:
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         why = str(error) or "no answer in time"
         return PublicReading(url=url, is_live=is_live, addresses=addresses, error=why)
+    finally:
+        await lookups.close()
 
 
 def _is_alive(body: bytes) -> bool:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from synccash.payments.rail import FloatAnswer, Operation, RailStatus
 from synccash.rails.transport import TransportFault
 from synccash.resilience.client_address import Network
+from synccash.settings.live_mode import InsecureSetting
 
 
 class Level(StrEnum):
@@ -30,13 +31,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsReading:
-    """`problems`: what no process starts with. `insecure`: what is allowed in live mode by name.
+    """`problems`: what no process starts with. `missing`: the settings that every process needs.
 
-    `missing`: the settings that every process needs. `is_local`: the database is that of a `synccash up`.
+    `insecure`: what live mode refuses, unless its name is in `allowed`. `is_local`: the database is that of a
+    `synccash up`.
     """
 
     problems: Sequence[str]
-    insecure: Sequence[str]
+    insecure: Sequence[InsecureSetting]
+    allowed: frozenset[str]
     missing: Sequence[str]
     is_local: bool
 
