@@ -12,12 +12,15 @@ if TYPE_CHECKING:
 Shell = Literal["bash", "zsh", "fish"]
 
 INSTALL = "pip install 'synccash[server,embedded]'"
+_JSON = "--json"
 _INTERRUPTED, _BROKEN_PIPE = 130, 141
 """The exit codes after Ctrl-C and of a writer whose reader has ended, as shells give them."""
 
 
 def main(words: "Sequence[str] | None" = None) -> None:
     """Runs the `synccash` command with these words, or those of the command line, and exits with its code."""
+    from synccash.commands.terminal import refuse
+
     given = list(sys.argv[1:] if words is None else words)
     if "--child" in given[1:2]:
         from synccash.commands.child import run_child
@@ -31,6 +34,13 @@ def main(words: "Sequence[str] | None" = None) -> None:
         # The reader of a pipe, such as `head`, has enough. Python would report it again when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = _BROKEN_PIPE
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "synccash":
+            raise
+        text = f"This command needs {error.name}, which is not installed. Run: {INSTALL}"
+        code = refuse(text, as_json=_JSON in given)
     sys.exit(code)
 
 
@@ -40,24 +50,15 @@ def _run(words: "Sequence[str]") -> int:
     from synccash.administration.errors import AdministrationError
     from synccash.commands.terminal import refuse
 
-    as_json = "--json" in words
     try:
         return commands()(words, result_action="return_value", exit_on_error=False, print_error=False)
     except (AdministrationError, CycloptsError) as error:
-        return refuse(str(error), as_json=as_json)
+        return refuse(str(error), as_json=_JSON in words)
     except EOFError:
         print(file=sys.stderr)  # the question stands on this line
         return refuse(
             "The input has ended. Run this command in a terminal, where it asks for passwords and codes; "
             "a program uses a token of `synccash operators create-token`"
-        )
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] == "synccash":
-            raise
-        return refuse(
-            f"This command needs {error.name}, which is not installed. Run: {INSTALL}", as_json=as_json
         )
 
 
