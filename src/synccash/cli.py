@@ -19,21 +19,26 @@ _INTERRUPTED, _BROKEN_PIPE = 130, 141
 
 def main(words: "Sequence[str] | None" = None) -> None:
     """Runs the `synccash` command with these words, or those of the command line, and exits with its code."""
+    from synccash.administration.errors import AdministrationError
     from synccash.commands.terminal import refuse
 
     given = list(sys.argv[1:] if words is None else words)
-    if "--child" in given[1:2]:
-        from synccash.commands.child import run_child
-
-        sys.exit(run_child(given))
     try:
         code = _run(given)
         # Here, and not at the exit of the interpreter, which would report a closed pipe with a traceback.
         sys.stdout.flush()
+    except AdministrationError as error:
+        code = refuse(str(error), as_json=_JSON in given)
     except BrokenPipeError:
         # The reader of a pipe, such as `head`, has enough. Python would report it again when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = _BROKEN_PIPE
+    except EOFError:
+        print(file=sys.stderr)  # the question stands on this line
+        code = refuse(
+            "The input has ended. Run this command in a terminal, where it asks for passwords and codes; "
+            "a program uses a token of `synccash operators create-token`"
+        )
     except KeyboardInterrupt:
         code = _INTERRUPTED
     except ModuleNotFoundError as error:
@@ -45,21 +50,18 @@ def main(words: "Sequence[str] | None" = None) -> None:
 
 
 def _run(words: "Sequence[str]") -> int:
+    if "--child" in words[1:2]:
+        from synccash.commands.child import run_child
+
+        return run_child(words)
     from cyclopts import CycloptsError
 
     from synccash.administration.errors import AdministrationError
-    from synccash.commands.terminal import refuse
 
     try:
         return commands()(words, result_action="return_value", exit_on_error=False, print_error=False)
-    except (AdministrationError, CycloptsError) as error:
-        return refuse(str(error), as_json=_JSON in words)
-    except EOFError:
-        print(file=sys.stderr)  # the question stands on this line
-        return refuse(
-            "The input has ended. Run this command in a terminal, where it asks for passwords and codes; "
-            "a program uses a token of `synccash operators create-token`"
-        )
+    except CycloptsError as error:
+        raise AdministrationError(str(error)) from error
 
 
 def commands() -> "App":
