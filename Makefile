@@ -15,8 +15,8 @@ SUPPLY := .venv/supply/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := demo
-.PHONY: help demo up test test-slow test-browser test-bare test-prometheus coverage drill mutants check format \
-	generate bench audit sbom lock clean
+.PHONY: help demo up test test-slow test-browser test-bare test-prometheus test-rolling test-standby failover \
+	coverage drill mutants check format generate bench audit sbom lock clean
 
 # Lists the commands: the lines of this file with two number signs.
 help:
@@ -49,6 +49,20 @@ test-bare: .venv/dev ## the toolkit as `pip install synccash` alone gives it
 # Alert rules and dashboards with Debian's Prometheus, which it installs as root: a rail breaks, and an alert fires.
 test-prometheus: .venv/dev ## alert rules and dashboards with Prometheus
 	cd tests && PYTHONPATH=. ../$(BIN)/python -m monitoring.run_prometheus
+
+# A rolling restart behind HAProxy, which is a program of its own (Debian: apt-get install haproxy).
+test-rolling: .venv/dev ## a rolling restart behind HAProxy
+	@PATH="$$PATH:/usr/sbin" command -v haproxy > /dev/null || \
+		{ echo "MISSING: haproxy. Install it (Debian: apt-get install haproxy), then run make test-rolling."; exit 1; }
+	$(BIN)/python -m pytest -s tests/failover/rolling_restart.py
+
+# A PostgreSQL standby is promoted under load, once with synchronous and once with asynchronous replication.
+test-standby: .venv/dev ## a standby of PostgreSQL is promoted
+	$(BIN)/python -m pytest tests/failover/standby.py
+
+# The same ten times each, with the table of docs/operating.md; about 15 minutes.
+failover: .venv/dev ## twenty promotions, with a table
+	cd tests && ../$(BIN)/python -m failover.promotions
 
 # Which lines and branches the tests run, in all their processes too; those that are killed leave no record.
 # PART=tests/client runs only these tests. The report is also in htmlcov/index.html.

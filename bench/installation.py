@@ -78,6 +78,7 @@ def installation(entry: str = "synccash.cli", **settings: str) -> Generator[Inst
             "settle_s": "3",
             "queue_retry_s": "1",
             "breaker_open_s": "3",
+            "drain_s": "0",
             **settings,
         }
         environment = inherited | {f"SYNCCASH_{name.upper()}": value for name, value in given.items()}

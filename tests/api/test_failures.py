@@ -67,6 +67,12 @@ class Failing:
     def valkey(self):
         return self._true if "valkey" in self.good else self._raise
 
+    async def schema(self):
+        return None
+
+    def draining(self):
+        return False
+
     def sends_held(self):
         return False
 

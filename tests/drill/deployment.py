@@ -35,7 +35,7 @@ from synccash.stores.local_work_signal import LocalWorkSignal
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.order_store import PostgresOrderStore
 from synccash.stores.postgres.pool import Pool, connect
-from synccash.stores.postgres.recovery import hold_if_server_changed
+from synccash.stores.postgres.recovery import ServerCheck
 
 USER, KEY = "0b1c7d52-6f0e-4c0a-9a53-6d1f3d1f2a10", "5d" * 16
 RETRY = Retry(attempts=3, base=0.05, cap=0.2)
@@ -201,7 +201,7 @@ class Deployment:
     async def process(self, number: int = 0) -> Process:
         """Start one more process of the service."""
         clock, random = self.clock_of(number), Random(self.seed)
-        pool = await connect(self.url_of(number), min_size=1, max_size=3, check=hold_if_server_changed)
+        pool = await connect(self.url_of(number), min_size=1, max_size=3, check=ServerCheck())
         transport = Transport()
         built = build_rails(convert_settings(self.rail_settings), transport, clock)
         profiles = {"*": Profile(retry=RETRY, breaker=self.breaker, total_timeout=2.0)}

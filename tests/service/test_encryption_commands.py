@@ -82,7 +82,12 @@ async def test_with_another_lookup_key_no_process_starts_and_nothing_seems_erase
         await api.pay(reference="order 1")
     other = {"SYNCCASH_LOOKUP_KEY": "e4" * 32}
     installation = {"SYNCCASH_INSTALLATION_KEY": "5c" * 32}
-    for words in (("serve",), ("worker",), ("erase", "--msisdn", "0241234567", "--reason", "asked")):
+    for words in (
+        ("serve",),
+        ("worker",),
+        ("webhooks",),
+        ("erase", "--msisdn", "0241234567", "--reason", "asked"),
+    ):
         code, printed, told = command(*words, environment=other | installation)
         assert (code, printed) == (1, ""), words
         assert "Set SYNCCASH_LOOKUP_KEY to the same key as for the other processes" in told

@@ -2,13 +2,14 @@
 
 import asyncio
 
+import asyncpg
 import pytest
 
 from stores.postgres_world import PostgresWorld
 from synccash.payments.recovery import Recovery
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.pool import connect
-from synccash.stores.postgres.recovery import PostgresRecovery, hold_if_server_changed
+from synccash.stores.postgres.recovery import PostgresRecovery, ServerCheck
 
 ANOTHER_SERVER = "UPDATE recovery SET system_identifier = system_identifier - 1"
 ANOTHER_TIMELINE = "UPDATE recovery SET timeline = '0000000F'"
@@ -20,7 +21,7 @@ def recovery(world: PostgresWorld) -> PostgresRecovery:
 
 
 async def connections(database_url: str, how_many: int = 1) -> None:
-    pool = await connect(database_url, min_size=how_many, max_size=how_many, check=hold_if_server_changed)
+    pool = await connect(database_url, min_size=how_many, max_size=how_many, check=ServerCheck())
     await pool.close()
 
 
@@ -63,3 +64,21 @@ async def test_a_server_change_during_a_recovery_begins_another(
 async def test_a_start_in_a_recovery_changes_nothing(recovery: PostgresRecovery):
     first = await recovery.start(by="ama", reason="the first")
     assert await recovery.start(by="kofi", reason="the second") == first
+
+
+async def test_a_connection_to_a_former_primary_is_refused(database_url: str, world: PostgresWorld):
+    check = ServerCheck()
+    pool = await connect(database_url, min_size=0, max_size=1, check=check)
+    try:
+        assert await pool.fetchval("SELECT 1") == 1
+        # As after a failover: this process has seen the timeline of the new primary.
+        system, timeline = check._latest
+        check._latest = (system, f"{int(timeline, 16) + 1:08X}")
+        await pool.expire_connections()
+        with pytest.raises(asyncpg.TargetServerAttributeNotMatched, match="former primary"):
+            await pool.fetchval("SELECT 1")
+        # Another system has timelines of its own: a restored cluster is no former primary.
+        check._latest = (system - 1, f"{int(timeline, 16) + 1:08X}")
+        assert await pool.fetchval("SELECT 1") == 1
+    finally:
+        await pool.close()

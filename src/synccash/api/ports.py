@@ -79,7 +79,15 @@ class Health(Protocol):
 
     async def database(self) -> bool: ...
 
+    async def schema(self) -> str | None:
+        """Return why this version cannot work with the database's schema; None when it can."""
+        ...
+
     async def valkey(self) -> bool: ...
+
+    def draining(self) -> bool:
+        """True once the process was asked to stop."""
+        ...
 
     def sends_held(self) -> bool:
         """True while a recovery is under way, and nothing is sent."""

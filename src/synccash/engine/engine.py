@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 
+from synccash.engine.acknowledged_commits import AcknowledgedCommits
 from synccash.engine.callback_hints import CallbackHint, CallbackHints, reference_of
 from synccash.engine.commit_builder import CommitBuilder
 from synccash.engine.dispatch.absent_rail import ConfiguredRails
@@ -32,7 +33,7 @@ from synccash.engine.progress.order_worker import OrderWorker
 from synccash.engine.progress.outcome_feedback import OutcomeFeedback
 from synccash.engine.progress.refund_openings import RefundOpenings
 from synccash.engine.progress.screening import Screening
-from synccash.engine.recovery_watch import RecoveryWatch
+from synccash.engine.recovery_watch import FailoverWitness, RecoveryWatch, Witnesses
 from synccash.engine.requests.collect import PaymentRequests
 from synccash.engine.requests.first_commits import FirstCommits
 from synccash.engine.requests.openings import RoutedOpenings
@@ -207,18 +208,20 @@ def build_engine(
     floats: RailFloats | None = None,
     accounts: AccountBook = NO_ACCOUNTS,
     former: Mapping[str, Sequence[Rail]] = NO_FORMER,
+    witnesses: Witnesses | None = None,
 ) -> Engine:
     """Build an engine. Starts nothing and calls nothing.
 
     `accounts`: tells which identities of rail accounts belong to the same business. `former`: by rail,
     connectors with the rail's former credentials; they are used only for inquiries and callbacks.
+    `witnesses`: where the processes tell whether a failover has lost commits.
     """
     guarded = ConfiguredRails(
         {name: GuardedRail(rail, accounts, former.get(name, ())) for name, rail in rails.items()}
     )
     clock = StoreClock(clock)
-    ended = EndedOrderCounts()
-    order_store = ObservedOrderStore(order_store, clock, ended)
+    ended, acknowledged = EndedOrderCounts(), AcknowledgedCommits(clock.monotonic)
+    order_store = ObservedOrderStore(order_store, clock, ended, acknowledged)
     leases = HeldLeases(order_store, clock, settings.lease_s, settings.heartbeat_s)
     health = health or RailHealth(HealthSettings(timeout_s=settings.attempt_timeout_s), clock.monotonic)
     networks = networks or PayerNetworks(clock.now, retention_s=0.0)
@@ -237,7 +240,8 @@ def build_engine(
     commit_builder = CommitBuilder(clock, identities)
     refunds = RefundOpenings(attempts, commit_builder, clock, identities, settings)
     timing = AttemptTiming(guarded, clock, settings)
-    recovery = RecoveryWatch(order_store, clock)
+    witness = None if witnesses is None else FailoverWitness(witnesses, identities.new("proc"), acknowledged)
+    recovery = RecoveryWatch(order_store, clock, witness)
     order_worker = OrderWorker(
         order_store=order_store,
         rails=guarded,

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from synccash.engine.acknowledged_commits import AcknowledgedCommits
 from synccash.engine.ended_orders import EndedOrderCounts
 from synccash.engine.ports import OrderStore
 from synccash.payments.audit import AuditNote
@@ -79,13 +80,20 @@ class StoreClock:
 
 
 class ObservedOrderStore:
-    """Satisfies OrderStore: passes every call on, lets the clock observe the times in the answers, and counts
-    the orders that end."""
+    """Satisfies OrderStore: passes every call on, lets the clock observe the times in the answers, counts the
+    orders that end, and notes the commits that were acknowledged."""
 
-    def __init__(self, order_store: OrderStore, clock: StoreClock, ended: EndedOrderCounts) -> None:
+    def __init__(
+        self,
+        order_store: OrderStore,
+        clock: StoreClock,
+        ended: EndedOrderCounts,
+        acknowledged: AcknowledgedCommits | None = None,
+    ) -> None:
         self.inner = order_store
         self._clock = clock
         self._ended = ended
+        self._acknowledged = acknowledged or AcknowledgedCommits(clock.monotonic)
 
     async def now(self) -> datetime:
         return await self.inner.now()
@@ -99,6 +107,7 @@ class ObservedOrderStore:
         if isinstance(result, Opened):
             self._clock.observe(result.case.as_of, asked_at)
             self._ended.count(opening.order, opening.events)
+            self._acknowledged.note(result.case.order.id, result.case.order.version)
         return result
 
     async def claimed(self, scope: str, key: str) -> AlreadyClaimed | None:
@@ -109,8 +118,10 @@ class ObservedOrderStore:
 
     async def record(self, commit: Commit, note: AuditNote | None = None) -> bool:
         is_written = await self.inner.record(commit, note)
-        if is_written and commit.events:
-            self._ended.count(commit.order, commit.events, commit.contradiction)
+        if is_written:
+            self._acknowledged.note(commit.order.id, commit.order.version)
+            if commit.events:
+                self._ended.count(commit.order, commit.events, commit.contradiction)
         return is_written
 
     async def take_due(self, *, limit: int, lease_s: float) -> Sequence[Case]:

@@ -197,6 +197,7 @@ class Up:
             "public_url": public_url,
             "installation_key": self._installation_key(),
             "four_eyes": "off",
+            "drain_s": "0",
             **self._encryption_keys(),
         }
         if sandbox_url is not None:

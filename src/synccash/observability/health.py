@@ -29,7 +29,8 @@ _UNREACHABLE = (
 @dataclass(frozen=True, slots=True)
 class ServiceHealth:
     """Checks each part with a short timeout. `ping` checks Valkey; None when the service runs without it.
-    `current_warnings` returns what an operator has to do, as (part of the service, text)."""
+    `current_warnings` returns what an operator has to do, as (part of the service, text). `draining` tells
+    that the process is about to stop; `schema_of` returns what is wrong with the schema."""
 
     pool: Pool
     ping: Callable[[], Awaitable[bool]] | None
@@ -39,6 +40,8 @@ class ServiceHealth:
     durability_of: Callable[[], Awaitable[Durability]]
     current_warnings: Callable[[], Sequence[tuple[str, str]]] = tuple
     current_silent_rails: Callable[[], Sequence[tuple[str, int]]] = tuple
+    draining: Callable[[], bool] = lambda: False
+    schema_of: Callable[[], Awaitable[str | None]] | None = None
 
     async def database(self) -> bool:
         """True when PostgreSQL answers a query and takes writes."""
@@ -52,6 +55,17 @@ class ServiceHealth:
         except _UNREACHABLE:
             pass
         return False
+
+    async def schema(self) -> str | None:
+        """Return why this version cannot work with the schema; None when it can, or while PostgreSQL does
+        not answer."""
+        if self.schema_of is None:
+            return None
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                return await self.schema_of()
+        except (TimeoutError, StoreUnavailableError):
+            return None
 
     async def valkey(self) -> bool:
         """True when Valkey answers, or when the service runs without it."""

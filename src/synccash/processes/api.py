@@ -44,11 +44,13 @@ from synccash.payments.operator import SignedIn, SignInThrottledError
 from synccash.payments.request import Tenant
 from synccash.processes.assembly.service import Service, assembled
 from synccash.processes.callback_filter import CallbackFilter
+from synccash.processes.drain import Drain
 from synccash.processes.fair_queue import FairQueue
 from synccash.processes.http_server import server_config, tls_files
 from synccash.processes.key_usage import KeyUsage
-from synccash.processes.metrics_server import MetricsServer, metrics_of
+from synccash.processes.metrics_server import MetricsServer, SmallServer, listen, metrics_of
 from synccash.processes.runner import run_process
+from synccash.processes.schema_wait import schema_is_ready
 from synccash.processes.service_guard import ENDPOINT_NAMES, limited_user
 from synccash.settings.loader import LoadedSettings, Settings
 from synccash.settings.secret import Secret
@@ -127,7 +129,7 @@ def build_console(service: Service, loaded: LoadedSettings) -> Console:
             public_url=loaded.settings.public_url,
             credential=credential,
             use_link=use_link,
-            waiting=lambda: service.backlog.counted,
+            waiting=lambda: {name: one.count for name, one in service.backlog.counted.items()},
             reading=PostgresConsoleReading(service.database),
             settings=tuple(loaded.shown()),
             success_goal=_SUCCESS_GOAL,
@@ -202,18 +204,6 @@ def _tenant_of(scope: Scope) -> Tenant | None:
     return None if principal is None else principal.tenant
 
 
-class _ApiServer(uvicorn.Server):
-    """Ends the console's streams before it waits for the requests that are under way."""
-
-    console: Console | None = None
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop to serve."""
-        if self.console is not None:
-            self.console.close()
-        await super().shutdown(sockets)
-
-
 def serve(loaded: LoadedSettings, *, fd: int | None) -> int:
     """Serve the API until a signal stops it; return the exit code. `fd` is a listening socket to use."""
     return run_process(loaded.settings, lambda url: _serve(loaded, url, fd))
@@ -230,6 +220,8 @@ async def _serve(loaded: LoadedSettings, database_url: Secret, fd: int | None) -
             detail="serve answers plain HTTP: see TLS and live mode in docs/operating.md",
         )
     listener = socket.socket(fileno=fd) if fd is not None else None
+    if not await schema_is_ready(database_url, partial(_waiting_server, settings, listener)):
+        return
     async with assembled(settings, database_url) as service:
         console = build_console(service, loaded) if settings.console else None
         app = application(service, settings, console)
@@ -240,11 +232,11 @@ async def _serve(loaded: LoadedSettings, database_url: Secret, fd: int | None) -
             timeout_s=settings.body_timeout_s,
             grace_s=int(settings.request_deadline_s) + 2,
             tls=tls,
+            draining=lambda: service.drain.active,
         )
         if console is not None:
             console.prepare()
-        server = _ApiServer(config)
-        server.console = console
+        server = DrainingServer(config, service.drain, console)
         service.loop_watch.begin()  # Building the application blocked the loop, and no request.
         service.guard.start()
         if service.shared_risk is not None:
@@ -271,6 +263,44 @@ async def _metrics_served(app: App, settings: Settings) -> AsyncGenerator[None]:
     finally:
         server.stop()
         await serving
+
+
+def _waiting_server(settings: Settings, listener: socket.socket | None, app: App) -> SmallServer:
+    # A copy, because the server closes its socket when it stops and the API needs it afterwards.
+    copy = listener.dup() if listener is not None else listen(settings.host, settings.port, "port")
+    return SmallServer(app, copy)
+
+
+class DrainingServer(uvicorn.Server):
+    """Drains on the first SIGTERM, and stops when that is over, on a second signal or on SIGINT. Streams of
+    the console end first."""
+
+    def __init__(self, config: uvicorn.Config, drain: Drain, console: Console | None = None) -> None:
+        super().__init__(config)
+        self._drain, self._is_told = drain, False
+        self._console = console
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the streams, then wait for the requests that are under way."""
+        self._end_streams()
+        await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to drain, or stop. Logs nothing: the signal may have interrupted code that holds the lock."""
+        if sig != signal.SIGTERM or not self._drain.begin():
+            super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Return whether to stop."""
+        if self._drain.active and not self._is_told:
+            self._is_told = True
+            log.info("drain_began", seconds=self._drain.seconds)
+            self._end_streams()
+        return self._drain.over or await super().on_tick(counter)
+
+    def _end_streams(self) -> None:
+        if self._console is not None:
+            self._console.close()
 
 
 def _ignore_signal(_number: int, _frame: FrameType | None) -> None:

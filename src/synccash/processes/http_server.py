@@ -3,6 +3,7 @@
 import re
 import ssl
 from asyncio import BaseTransport, TimerHandle
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, ClassVar, NoReturn, cast
@@ -16,6 +17,9 @@ from synccash.settings.loader import Settings, SettingsError
 
 _HEAD_MAX_BYTES = 65_536
 _REQUEST_MAX_BYTES = 1_048_576
+# Longer than load balancers keep an idle connection (HAProxy 5 s, nginx and AWS 60 s): if the server closed
+# it first, a request that is already on its way would be lost.
+_KEEP_ALIVE_S = 75
 _TOO_LARGE = Refusal(
     status=431,
     code="headers_too_large",
@@ -41,6 +45,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     Where a body ends must be certain, or its rest could be read as another request (request smuggling). The
     parser refuses what is ambiguous, but for two things that get 400 here: a transfer coding besides chunked,
     and a body of a request to upgrade, which the parser leaves on the connection.
+
+    While the process is `draining`, each response closes its connection, so that the client makes the next
+    one to another process.
     """
 
     timeout_s: ClassVar[float] = 10.0
@@ -91,6 +98,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 self._codings += (value.lower(),)
             super().on_header(name, value)
 
+    @staticmethod
+    def draining() -> bool:
+        """Return whether the process is about to stop. `configured_protocol` replaces this."""
+        return False
+
     def on_headers_complete(self) -> None:
         """Stop the timer: from here on the application decides how long to wait."""
         self._stop_timer()
@@ -100,6 +112,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if (error := self._head_error()) is not None:
             raise ValueError(error)
         super().on_headers_complete()
+        if self.draining():
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """Stop the timer: the request is complete."""
@@ -180,9 +194,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
 
-def protocol_with_timeout(timeout_s: float) -> type[BoundedHttpProtocol]:
-    """Return the protocol with this timeout; uvicorn creates its instances."""
-    return type("BoundedHttpProtocol", (BoundedHttpProtocol,), {"timeout_s": timeout_s})
+def configured_protocol(timeout_s: float, draining: Callable[[], bool]) -> type[BoundedHttpProtocol]:
+    """Return the protocol with these values; uvicorn creates its instances."""
+    values = {"timeout_s": timeout_s, "draining": staticmethod(draining)}
+    return type("BoundedHttpProtocol", (BoundedHttpProtocol,), values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +242,14 @@ def _no_password() -> NoReturn:
 
 
 def server_config(
-    app: App, *, host: str, port: int, timeout_s: float, grace_s: int, tls: TlsFiles | None = None
+    app: App,
+    *,
+    host: str,
+    port: int,
+    timeout_s: float,
+    grace_s: int,
+    draining: Callable[[], bool] = lambda: False,
+    tls: TlsFiles | None = None,
 ) -> uvicorn.Config:
     """Return a server's configuration for `app`. At its stop, running requests have `grace_s` seconds."""
     return uvicorn.Config(
@@ -235,7 +257,8 @@ def server_config(
         host=host,
         port=port,
         loop="uvloop",
-        http=protocol_with_timeout(timeout_s),
+        http=configured_protocol(timeout_s, draining),
+        timeout_keep_alive=_KEEP_ALIVE_S,
         ws="none",
         lifespan="off",
         log_config=None,

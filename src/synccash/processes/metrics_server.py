@@ -1,4 +1,4 @@
-"""The HTTP server of one process's metrics and liveness, on a port of its own."""
+"""The HTTP server of a process without an API: its metrics and its health, on a port of its own."""
 
 import contextlib
 import socket
@@ -17,20 +17,24 @@ from synccash.processes.http_server import server_config
 from synccash.settings.loader import SettingsError
 
 log = structlog.get_logger("synccash.worker")
+_OK = b'{"status":"ok"}'
 
-_PATHS = ("/metrics", "/health/live")
-_NOT_FOUND = not_found("No route matches. This port serves GET /metrics and GET /health/live.")
+_PATHS = ("/metrics", "/health/live", "/health/ready")
+_NOT_FOUND = not_found(f"No route matches. This port serves GET {', '.join(_PATHS)}.")
 
 
 def metrics_app(collectors: Iterable[Collector]) -> App:
-    """Return the ASGI application that serves `/metrics` and `/health/live` of a process without an API."""
+    """Return the ASGI application that serves `/metrics`, `/health/live` and `/health/ready` of a process
+    without an API."""
     metrics = Metrics(collectors)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         del receive
         found = {
-            _PATHS[0]: lambda: (CONTENT_TYPE_LATEST, metrics.text()),
-            _PATHS[1]: lambda: ("application/json", b'{"status":"ok"}'),
+            "/metrics": lambda: (CONTENT_TYPE_LATEST, metrics.text()),
+            "/health/live": lambda: ("application/json", _OK),
+            # While the process cannot work yet, `schema_wait` serves in the place of this.
+            "/health/ready": lambda: ("application/json", _OK),
         }.get(scope["path"])
         if found is None or scope["method"] not in ("GET", "HEAD"):
             await refuse(scope, send, _NOT_FOUND)
@@ -49,7 +53,7 @@ def metrics_app(collectors: Iterable[Collector]) -> App:
 
 
 def metrics_of(api: App) -> App:
-    """Return the part of an API that serves `/metrics` and `/health/live`."""
+    """Return the part of an API that serves its metrics and its health."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] in _PATHS and scope["method"] in ("GET", "HEAD"):
@@ -60,13 +64,12 @@ def metrics_of(api: App) -> App:
     return app
 
 
-class MetricsServer(uvicorn.Server):
-    """Serves a process's metrics and liveness. Raises SettingsError that names `setting` when the port cannot
-    be opened."""
+class SmallServer(uvicorn.Server):
+    """Serves an application beside the work of a process, and leaves signals to the process."""
 
-    def __init__(self, app: App, *, host: str, port: int, setting: str) -> None:
-        super().__init__(server_config(app, host=host, port=port, timeout_s=10.0, grace_s=1))
-        self._listener = _listen(host, port, setting)
+    def __init__(self, app: App, listener: socket.socket) -> None:
+        super().__init__(server_config(app, host="", port=0, timeout_s=10.0, grace_s=1))
+        self._listener = listener
 
     async def answer(self) -> None:
         """Serve until stopped."""
@@ -82,7 +85,16 @@ class MetricsServer(uvicorn.Server):
         yield
 
 
-def _listen(host: str, port: int, setting: str) -> socket.socket:
+class MetricsServer(SmallServer):
+    """Serves a process's metrics and health. Raises SettingsError that names `setting` when the port cannot
+    be opened."""
+
+    def __init__(self, app: App, *, host: str, port: int, setting: str) -> None:
+        super().__init__(app, listen(host, port, setting))
+
+
+def listen(host: str, port: int, setting: str) -> socket.socket:
+    """Return a listening socket. Raises SettingsError that names `setting` when it cannot be opened."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)

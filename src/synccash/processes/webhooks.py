@@ -15,10 +15,12 @@ from synccash.engine.system import SystemClock, SystemIdentities
 from synccash.observability.loop_watch import LoopWatch
 from synccash.observability.metrics import LoopCollector, ProcessCollector
 from synccash.payments.ports import WorkSignal
+from synccash.processes.assembly.checks import check_lookup_key
 from synccash.processes.assembly.engine_settings import dispatcher_settings
 from synccash.processes.assembly.registry import build_registry
-from synccash.processes.metrics_server import MetricsServer, metrics_app
+from synccash.processes.metrics_server import MetricsServer, SmallServer, listen, metrics_app
 from synccash.processes.runner import run_process
+from synccash.processes.schema_wait import ServerOf, schema_is_ready
 from synccash.settings.loader import Settings
 from synccash.settings.name_servers import read_name_servers
 from synccash.settings.secret import Secret
@@ -26,7 +28,7 @@ from synccash.stores.encryption import required_encryption
 from synccash.stores.local_work_signal import LocalWorkSignal
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.pool import Pool, connect
-from synccash.stores.postgres.recovery import hold_if_server_changed
+from synccash.stores.postgres.recovery import ServerCheck
 from synccash.stores.postgres.webhooks import PostgresWebhooks
 from synccash.stores.supervised_loops import LoopSupervisor
 from synccash.stores.valkey.session import open_session
@@ -85,7 +87,7 @@ async def webhook_service(settings: Settings, database_url: Secret | str) -> Asy
         loop_watch = LoopWatch()
         loop_watch.start()
         stack.callback(loop_watch.close)
-        pool = await connect(database_url, min_size=0, max_size=_CONNECTIONS, check=hold_if_server_changed)
+        pool = await connect(database_url, min_size=0, max_size=_CONNECTIONS, check=ServerCheck())
         stack.push_async_callback(pool.close)
         database = Database(
             pool,
@@ -93,6 +95,7 @@ async def webhook_service(settings: Settings, database_url: Secret | str) -> Asy
             profile=registry.profile("database"),
             budget=registry.budget("database"),
         )
+        await check_lookup_key(database)
         work_signal: WorkSignal = LocalWorkSignal()
         if settings.valkey_url is not None:
             opening = open_session(settings.valkey_url, identities.new("proc"), supervisor=loops)
@@ -143,7 +146,16 @@ def deliver(settings: Settings) -> int:
     return run_process(settings, lambda url: _deliver(settings, url))
 
 
+def _waiting_server(settings: Settings) -> ServerOf | None:
+    port = settings.webhook_port
+    if port is None:
+        return None
+    return lambda app: SmallServer(app, listen(settings.host, port, "webhook_port"))
+
+
 async def _deliver(settings: Settings, database_url: Secret) -> None:
+    if not await schema_is_ready(database_url, _waiting_server(settings)):
+        return
     async with webhook_service(settings, database_url) as service:
         port = settings.webhook_port
         servers = [] if port is None else [webhook_server(service, settings.host, port)]

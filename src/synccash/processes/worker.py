@@ -25,6 +25,7 @@ from synccash.processes.assembly.service import Service, assembled
 from synccash.processes.audit_sealing import AuditSealing
 from synccash.processes.housekeeping import Housekeeping, RollupLoop
 from synccash.processes.runner import run_process
+from synccash.processes.schema_wait import ServerOf, schema_is_ready
 from synccash.settings.loader import Settings
 from synccash.settings.secret import Secret
 from synccash.stores.postgres.audit_chain import AuditKey, PostgresAuditChain
@@ -98,12 +99,23 @@ def worker_server(service: Service, housekeeping: Housekeeping, host: str, port:
     return MetricsServer(app, host=host, port=port, setting="worker_port")
 
 
+def _waiting_server(settings: Settings) -> ServerOf | None:
+    port = settings.worker_port
+    if port is None:
+        return None
+    from synccash.processes.metrics_server import SmallServer, listen
+
+    return lambda app: SmallServer(app, listen(settings.host, port, "worker_port"))
+
+
 def work(settings: Settings) -> int:
     """Move orders forward until a signal stops it; return the exit code."""
     return run_process(settings, lambda url: _work(settings, url))
 
 
 async def _work(settings: Settings, database_url: Secret) -> None:
+    if not await schema_is_ready(database_url, _waiting_server(settings)):
+        return
     async with assembled(settings, database_url) as service:
         housekeeping = Housekeeping(service.claims, settings.idempotency_retention_days * 86_400.0)
         sealing = AuditSealing(PostgresAuditChain(service.database, AuditKey.of(settings.audit_key)))

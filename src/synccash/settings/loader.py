@@ -84,6 +84,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     request_deadline_s: Seconds = 8.0
     body_timeout_s: Seconds = 10.0
+    drain_s: Annotated[float, Meta(ge=0, le=3_600)] = 5.0
     attempt_timeout_s: Seconds = 5.0
     lease_s: Seconds = 15.0
     heartbeat_s: Seconds = 5.0

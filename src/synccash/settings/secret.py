@@ -9,7 +9,9 @@ MASK = "***"
 URL_HINT = "percent-encode every character of the password that is no letter or digit, such as %2F for /"
 _HOST = re.compile(r"((\[[\w:.%]+\]|[\w.%-]+)(:\d*)?)?")
 _PARAMETER = re.compile(r"(?P<name>[\w.-]+)=(?P<value>.*)", re.ASCII)
-_PUBLIC_PARAMETERS = frozenset({"host", "port", "user", "dbname", "db", "database", "sslmode"})
+_PUBLIC_PARAMETERS = frozenset(
+    {"host", "port", "user", "dbname", "db", "database", "sslmode", "target_session_attrs"}
+)
 """Parameters of PostgreSQL's and Valkey's URLs that open nothing."""
 
 

@@ -23,12 +23,16 @@ async def live() -> Json:
 
 @get("/ready", responses={**answers({200: HealthShown}), **answers({503: HealthShown})})
 async def ready(health: Given[Health]) -> Json:
-    """503 while PostgreSQL is unreachable or takes no writes. `degraded` names the other parts that fail."""
-    database, valkey = await asyncio.gather(
-        _passes("postgresql", health.database), _passes("valkey", health.valkey)
+    """503 while PostgreSQL is unreachable or takes no writes, while its schema is of another version, and
+    while the process stops. `degraded` names the other parts that fail too."""
+    database, schema, valkey = await asyncio.gather(
+        _passes("postgresql", health.database), _schema(health), _passes("valkey", health.valkey)
     )
+    reasons = _reasons(health, schema)
+    takes_orders = database and not reasons
     rails = _rails(health)
     degraded = [name for name, passes in (("postgresql", database), ("valkey", valkey)) if not passes]
+    degraded += reasons
     if rails is None:
         rails = {}
         degraded.append("rails")
@@ -37,12 +41,12 @@ async def ready(health: Given[Health]) -> Json:
     degraded += [name for name, rail_status in rails.items() if rail_status != "ok"]
     warnings = _warnings(health)
     degraded += warnings
-    status = "unavailable" if not database else "degraded" if degraded else "ok"
+    status = "unavailable" if not takes_orders else "degraded" if degraded else "ok"
     answer = json(
-        {"status": status, "degraded": degraded, "rails": rails, "warnings": warnings},
-        200 if database else 503,
+        {"status": status, "degraded": degraded, "rails": rails, "warnings": reasons | warnings},
+        200 if takes_orders else 503,
     )
-    if not database:
+    if not takes_orders:
         answer.headers["Retry-After"] = "1"
     return answer
 
@@ -56,6 +60,24 @@ async def _passes(name: str, check: Callable[[], Awaitable[bool]]) -> bool:
             raise
         log.exception("health_check_failed", part=name)
         return False
+
+
+async def _schema(health: Health) -> str | None:
+    try:
+        return await health.schema()
+    except (Exception, asyncio.CancelledError):
+        if cancelled_from_outside():
+            raise
+        log.exception("health_check_failed", part="schema")
+        return "The version of the schema could not be read; see the log"
+
+
+def _reasons(health: Health, schema: str | None) -> dict[str, str]:
+    """Return why this process takes no orders although PostgreSQL may answer, by part."""
+    reasons = {} if schema is None else {"schema": schema}
+    if health.draining():
+        reasons["draining"] = "This process was asked to stop. Send requests to another one"
+    return reasons
 
 
 def _rails(health: Health) -> dict[str, str] | None:

@@ -33,6 +33,7 @@ from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.order_store import PostgresOrderStore
 from synccash.stores.postgres.rail_accounts import PostgresRailAccounts
 from synccash.stores.postgres.recent_payouts import PostgresRecentPayouts
+from synccash.stores.postgres.witnesses import PostgresWitnesses
 from synccash.stores.valkey.presence import Membership
 
 
@@ -92,7 +93,9 @@ async def start_engine(wiring: Wiring, parts: EngineParts, work_signal: WorkSign
         floats=parts.floats,
         accounts=parts.accounts,
         former=parts.former,
+        witnesses=PostgresWitnesses(wiring.database),
     )
+    wiring.stack.push_async_callback(engine.recovery.end)
     engine.start()
     wiring.stack.push_async_callback(engine.close)
     await engine.recovery.look()

@@ -1,6 +1,5 @@
 """The live parts of an API process or worker, and the function that builds them."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from synccash.observability.prometheus import EventCounter
 from synccash.observability.undelivered import UndeliveredWatch
 from synccash.payments.balance import read_fees
 from synccash.payments.errors import StoreUnavailableError
+from synccash.processes.assembly.checks import check_lookup_key
 from synccash.processes.assembly.engine import (
     EngineParts,
     engine_parts,
@@ -38,20 +38,20 @@ from synccash.processes.assembly.sharing import (
     share_health,
     share_risk,
 )
-from synccash.processes.assembly.wiring import FIRST_LOOK_S, Wiring, open_connections
+from synccash.processes.assembly.wiring import Wiring, open_connections
 from synccash.processes.balance_loop import BalanceLoop
+from synccash.processes.drain import Drain
 from synccash.processes.housekeeping import RetentionLoop
 from synccash.processes.key_usage import KeyUsage
 from synccash.processes.service_guard import ServiceGuard
 from synccash.resilience.registry import Registry
-from synccash.settings.loader import Settings, SettingsError
+from synccash.settings.loader import Settings
 from synccash.settings.secret import Secret
 from synccash.stores.postgres.audit import PostgresAudit
 from synccash.stores.postgres.balances import PostgresBalances
 from synccash.stores.postgres.claims import PostgresClaims
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.erasure import PostgresErasure
-from synccash.stores.postgres.lookup_key import WRONG_LOOKUP_KEY, is_lookup_key_wrong
 from synccash.stores.postgres.merchants import PostgresKeys
 from synccash.stores.postgres.missing_callbacks import PostgresMissingCallbacks
 from synccash.stores.postgres.operators import PostgresOperators
@@ -61,6 +61,7 @@ from synccash.stores.postgres.rail_status import PostgresRailStatus
 from synccash.stores.postgres.reading import PostgresReading
 from synccash.stores.postgres.recovery import PostgresRecovery
 from synccash.stores.postgres.removed_endpoints import PostgresRemovedEndpoints
+from synccash.stores.postgres.schema_version import SchemaCheck
 from synccash.stores.postgres.waiting import PostgresWaiting
 from synccash.stores.postgres.webhooks import PostgresWebhooks
 from synccash.stores.supervised_loops import LoopSupervisor
@@ -97,6 +98,7 @@ class Service:
     floats: FloatWatch
     loops: LoopSupervisor
     loop_watch: LoopWatch
+    drain: Drain
     retention: RetentionLoop | None = None
 
 
@@ -104,11 +106,11 @@ class Service:
 async def assembled(settings: Settings, database_url: Secret | str) -> AsyncGenerator[Service]:
     """Wire the parts of one process. At the end they are closed in reverse order."""
     async with contextlib.AsyncExitStack() as stack:
-        loop_watch = LoopWatch()
+        loop_watch, drain = LoopWatch(), Drain(settings.drain_s)
         loop_watch.start()
         stack.callback(loop_watch.close)
         wiring = await open_connections(settings, database_url, stack)
-        await _check_lookup_key(wiring.database)
+        await check_lookup_key(wiring.database)
         inquirers = inquiring_processes(wiring)
         parts, work_signal, ping_valkey = await engine_parts(wiring, inquirers)
         engine = await start_engine(wiring, parts, work_signal)
@@ -131,6 +133,8 @@ async def assembled(settings: Settings, database_url: Secret | str) -> AsyncGene
             recovery.durability,
             lambda: (*folding.warnings(), *overdue.warnings(), *undelivered.warnings()),
             callbacks.silent_rails,
+            draining=lambda: drain.active,
+            schema_of=SchemaCheck(wiring.database).problem,
         )
         register_breakers(wiring.registry, parts.rails)
         share_health(wiring, parts.rail_health)
@@ -163,6 +167,7 @@ async def assembled(settings: Settings, database_url: Secret | str) -> AsyncGene
             floats=float_watch,
             loops=wiring.loops,
             loop_watch=loop_watch,
+            drain=drain,
             retention=_retention(wiring),
         )
 
@@ -221,15 +226,6 @@ def _retention(wiring: Wiring) -> RetentionLoop | None:
         PostgresErasure(database, database.encryption, settings.refundable_days, days),
         PostgresRemovedEndpoints(database, days),
     )
-
-
-async def _check_lookup_key(database: Database) -> None:
-    """Raise SettingsError when the stored orders were hashed with another key. An unreachable PostgreSQL does
-    not stop the start."""
-    with contextlib.suppress(TimeoutError, StoreUnavailableError):
-        async with asyncio.timeout(FIRST_LOOK_S):
-            if await is_lookup_key_wrong(database):
-                raise SettingsError(WRONG_LOOKUP_KEY)
 
 
 async def _warn_of_weaknesses(recovery: PostgresRecovery) -> None:

@@ -13,7 +13,7 @@ from synccash.settings.secret import Secret
 from synccash.stores.encryption import required_encryption
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.pool import Pool, connect
-from synccash.stores.postgres.recovery import hold_if_server_changed
+from synccash.stores.postgres.recovery import ServerCheck
 from synccash.stores.supervised_loops import LoopSupervisor, Run, SupervisedLoop
 from synccash.stores.valkey.session import ValkeySession, open_session
 
@@ -56,7 +56,7 @@ async def open_connections(
     """Make the connections that everything else uses. Raises SettingsError without encryption keys."""
     encryption = required_encryption(settings)
     clock, identities = SystemClock(), SystemIdentities()
-    pool = await connect(database_url, min_size=0, max_size=_CONNECTIONS, check=hold_if_server_changed)
+    pool = await connect(database_url, min_size=0, max_size=_CONNECTIONS, check=ServerCheck())
     stack.push_async_callback(pool.close)
     transport = Transport()
     stack.push_async_callback(transport.aclose)

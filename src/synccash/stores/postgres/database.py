@@ -41,6 +41,8 @@ _LOST = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
 )
+# Transactional, so that it has a commit of its own; the message itself is read by nobody.
+_EMPTY_COMMIT = "SELECT pg_logical_emit_message(true, 'synccash', '')::text"
 _UNABLE = (asyncpg.InsufficientResourcesError,)
 
 
@@ -123,6 +125,16 @@ class Database:
             return await self._repeats.call(fn, *args, **kwargs)
         except InDoubtError as error:
             raise StoreUnavailableError(f"PostgreSQL was lost: {error}") from error
+
+    async def confirm_durable(self) -> None:
+        """Return once all that this process has read is as durable as its own commits.
+
+        A commit that waits for a synchronous standby can be read as soon as its wait is cancelled, as a
+        time-out does, although the standby does not have it. This commit waits for the standby, and so for
+        all commits before it. Call it before anything relies on a commit that was in doubt and was found.
+        Raises StoreUnavailableError while the standby does not answer.
+        """
+        await self.repeat(_EMPTY_COMMIT)
 
     async def once(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         """Run a statement once. Raises InDoubtError, NothingDoneError, or another StoreUnavailableError."""

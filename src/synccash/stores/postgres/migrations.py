@@ -1,14 +1,22 @@
 """Migrates a database to the schema of this version of the service, with dbmate."""
 
+import asyncio
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib.resources import as_file, files
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+import asyncpg
+
 from synccash.settings.secret import URL_HINT, Secret, SecretUrl, revealed
+from synccash.stores.postgres.hosts import ATTRIBUTE, host_urls
+from synccash.stores.postgres.pool import connect_to_primary
 
 TIMEOUT_S = 300.0
 _OURS = "synccash.stores.postgres"
@@ -24,7 +32,7 @@ def migrate(url: Secret | str) -> None:
     Safe to call at any time and from several processes at once: a lock serialises them. Raises
     MigrationError.
     """
-    program, target = _dbmate(), SecretUrl(revealed(url))
+    program, target = _dbmate(), SecretUrl(_primary_url(revealed(url)))
     if not target.readable:
         raise MigrationError(f"SYNCCASH_DATABASE_URL cannot be used: {URL_HINT}")
     # Pass only what dbmate needs, so that DBMATE_* variables and a .env file do not change what it does.
@@ -58,11 +66,35 @@ def _dbmate() -> str:
     return program
 
 
+def _primary_url(url: str) -> str:
+    """Return the URL of the host that takes writes: dbmate knows only one host. Raises MigrationError."""
+    urls = host_urls(url)
+    if len(urls) == 1:
+        return url
+    # In a thread of its own, because the caller may run an event loop.
+    with ThreadPoolExecutor(1) as threads:
+        found = threads.submit(asyncio.run, _first_primary(urls)).result()
+    if found is None:
+        raise MigrationError("no host of SYNCCASH_DATABASE_URL takes writes now; try again when one does")
+    return found
+
+
+async def _first_primary(urls: Sequence[str]) -> str | None:
+    for url in urls:
+        with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            connection = await connect_to_primary(url)
+            await connection.close()
+            return url
+    return None
+
+
 def _for_dbmate(url: SecretUrl) -> str:
     """Add `sslmode=prefer`, asyncpg's default, to a URL without a mode: dbmate would require TLS."""
     parts = urlsplit(url.reveal())
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     query.setdefault("sslmode", "prefer")
+    # The driver of dbmate would send it to the server, which does not know it.
+    query.pop(ATTRIBUTE, None)
     return parts._replace(query=urlencode(query)).geturl()
 
 

@@ -379,12 +379,16 @@ class PostgresOrderStore:
         case = await self._case(order.kind, order.id, rows.case_of)
         if case is None:
             raise StoreUnavailableError(f"{order.id} is claimed and cannot be read")
+        await self.database.confirm_durable()
         now = case.order
         return Opened(case) if (now.version, now.fence) == (order.version, order.fence) else standing
 
     async def _was_last(self, commit: Commit) -> bool:
         found = await self._repeat(commits.LAST_MOVE, commit.order.id)
-        return bool(found) and found[0]["move_id"] == commit.id
+        if not found or found[0]["move_id"] != commit.id:
+            return False
+        await self.database.confirm_durable()
+        return True
 
     async def _owner_of_reference(self, order: Order, error: InvariantBrokenError) -> str:
         *fixed, last = ORDER_TABLES[order.kind].reference

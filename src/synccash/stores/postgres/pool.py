@@ -4,9 +4,11 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
+from asyncpg.connect_utils import SessionAttribute
 
 from synccash.payments.errors import StoreUnavailableError
 from synccash.settings.secret import Secret, revealed
+from synccash.stores.postgres.hosts import HostChoice, host_urls
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -28,6 +30,8 @@ CONNECT_TIMEOUT_S = 3.0
 async def connect(url: Secret | str, *, min_size: int, max_size: int, check: Check | None = None) -> Pool:
     """Open a pool. Raises StoreUnavailableError when `min_size` connections cannot be opened.
 
+    A URL with several hosts leads to the one that takes writes, unless its `target_session_attrs` says
+    otherwise. When that becomes another host, the connections that were made before are replaced.
     `check` is called with each new connection before its first use; if it raises, the connection is closed.
     No statement sets session state, so a released connection is not reset, which saves a round trip.
     """
@@ -37,9 +41,15 @@ async def connect(url: Secret | str, *, min_size: int, max_size: int, check: Che
         if check is not None:
             await check(connection)
 
+    async def replace_connections() -> None:
+        await pool.expire_connections()
+
     try:
-        return await asyncpg.create_pool(
-            revealed(url),
+        urls = host_urls(revealed(url))
+        choice: Any = None if len(urls) == 1 else HostChoice(urls, replace_connections).connect
+        pool = asyncpg.create_pool(
+            urls[0],
+            connect=choice,
             min_size=min_size,
             max_size=max_size,
             timeout=CONNECT_TIMEOUT_S,
@@ -49,6 +59,7 @@ async def connect(url: Secret | str, *, min_size: int, max_size: int, check: Che
             init=prepare,
             reset=_keep,
         )
+        return await pool
     except (
         OSError,
         TimeoutError,
@@ -57,6 +68,13 @@ async def connect(url: Secret | str, *, min_size: int, max_size: int, check: Che
         asyncpg.TargetServerAttributeNotMatched,
     ) as error:
         raise StoreUnavailableError(f"cannot connect to PostgreSQL: {error}") from error
+
+
+async def connect_to_primary(url: Secret | str) -> asyncpg.Connection:
+    """Open one connection to the host that takes writes. Raises as `asyncpg.connect` does."""
+    return await asyncpg.connect(
+        revealed(url), timeout=CONNECT_TIMEOUT_S, target_session_attrs=SessionAttribute.read_write
+    )
 
 
 async def _speak_bytes(connection: Connection) -> None:

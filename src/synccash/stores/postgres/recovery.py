@@ -5,7 +5,7 @@ See docs/operating.md.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -20,16 +20,19 @@ from synccash.stores.postgres.pool import Connection
 
 log = structlog.get_logger("synccash.recovery")
 
+SERVICE = "the service"
+"""Who began a recovery that no operator began."""
 # A standby cannot report its WAL write position, so the timeline is NULL there.
-_SERVER = """(
+SERVER = """(
     SELECT system_identifier, left(pg_walfile_name(
         CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_lsn() END), 8) AS timeline
     FROM pg_control_system()
 )"""
 _EPOCH = f"""
 SELECT r.epoch, r.active, (extract(epoch FROM r.entered_at) * 1000000)::bigint AS began,
-    (r.system_identifier, r.timeline) = (s.system_identifier, s.timeline) AS is_ours
-FROM recovery r, {_SERVER} s
+    (r.system_identifier, r.timeline) = (s.system_identifier, s.timeline) AS is_ours,
+    s.system_identifier, s.timeline
+FROM recovery r, {SERVER} s
 """  # noqa: S608 - put together from constants
 # Every open order has a due time and few ended ones do, so the scan of due_payments and of the partial
 # indexes on due times avoids a scan of all orders.
@@ -45,7 +48,7 @@ _START = f"""
 UPDATE recovery r SET
     epoch = r.epoch + 1, active = true, reason = $1, entered_by = $2, entered_at = now(),
     system_identifier = s.system_identifier, timeline = s.timeline
-FROM {_SERVER} s WHERE NOT r.active OR (r.system_identifier, r.timeline) <> (s.system_identifier, s.timeline)
+FROM {SERVER} s WHERE NOT r.active OR (r.system_identifier, r.timeline) <> (s.system_identifier, s.timeline)
 """  # noqa: S608 - put together from constants
 _HOLD = f"""
 WITH held AS ({_START} RETURNING r.epoch),
@@ -73,7 +76,10 @@ _RELEASE = f"""
 WITH released AS (
     UPDATE recovery SET active = false, released_by = $1, released_at = now() WHERE active RETURNING epoch
 ),
-{",".join(map(_made_due, ORDER_TABLES.values()))}
+{",".join(map(_made_due, ORDER_TABLES.values()))},
+counted AS (
+    UPDATE witnesses SET synchronous = false FROM released WHERE synchronous IS NULL
+)
 SELECT epoch FROM released
 """  # noqa: S608 - put together from constants
 _DURABILITY = """
@@ -83,7 +89,6 @@ SELECT current_setting('synchronous_commit') AS synchronous_commit,
     (SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')) AS synchronous_standbys
 """
 
-_SERVICE = "the service"
 SERVER_CHANGED = (
     "the data is served by another PostgreSQL server than before (a restored backup, or a standby that was "
     "promoted), so commits may be missing"
@@ -145,7 +150,7 @@ class PostgresRecovery:
         than before: behind a proxy, a connection outlives its server."""
         [row] = await self.database.repeat(_EPOCH)
         if row["is_ours"] is False:
-            _log_start(await self.database.repeat(_HOLD, SERVER_CHANGED, _SERVICE))
+            _log_start(await self.database.repeat(_HOLD, SERVER_CHANGED, SERVICE))
             [row] = await self.database.repeat(_EPOCH)
         name = f"{row['epoch']}.{row['began']}" if row["epoch"] else ""
         return Recovery(epoch=row["epoch"], active=row["active"], name=name)
@@ -177,21 +182,39 @@ class PostgresRecovery:
         return Durability(**dict(row))
 
 
-async def hold_if_server_changed(connection: Connection) -> None:
-    """Hold all sends if this connection leads to another server than the one on record.
+@dataclass(slots=True)
+class ServerCheck:
+    """Checks each new connection of a pool before its first use, because it may lead to another server than
+    the connections before."""
 
-    Call it with each new connection of a pool before its first use, because it may lead to another server
-    than the connections before. Raises TargetServerAttributeNotMatched at a standby, which is read-only.
-    """
-    if await connection.fetchval("SELECT pg_is_in_recovery()"):
-        raise asyncpg.TargetServerAttributeNotMatched("the server is a standby and takes no commits")
-    try:
-        row: Any = await connection.fetchrow(_EPOCH)
-    except asyncpg.UndefinedTableError:
-        # The database is not migrated yet.
-        return
-    if row["is_ours"] is False:
-        _log_start(await connection.fetch(_HOLD, SERVER_CHANGED, _SERVICE))
+    _latest: tuple[int, str] | None = field(default=None, init=False)
+
+    async def __call__(self, connection: Connection) -> None:
+        """Hold all sends if this connection leads to another server than the one on record.
+
+        Raises TargetServerAttributeNotMatched at a standby, which is read-only, and at a former primary that
+        runs again: what is committed there is lost when it follows the new one.
+        """
+        if await connection.fetchval("SELECT pg_is_in_recovery()"):
+            raise asyncpg.TargetServerAttributeNotMatched("the server is a standby and takes no commits")
+        try:
+            row: Any = await connection.fetchrow(_EPOCH)
+        except asyncpg.UndefinedTableError:
+            # The database is not migrated yet.
+            return
+        self._refuse_former_primary(row["system_identifier"], row["timeline"])
+        if row["is_ours"] is False:
+            _log_start(await connection.fetch(_HOLD, SERVER_CHANGED, SERVICE))
+
+    def _refuse_former_primary(self, system: int, timeline: str) -> None:
+        # Timelines of one system are hexadecimal numbers of a fixed length, and only grow.
+        if self._latest is not None and self._latest[0] == system and timeline < self._latest[1]:
+            log.warning("former_primary_refused", timeline=timeline, latest=self._latest[1])
+            raise asyncpg.TargetServerAttributeNotMatched(
+                f"the server is a former primary: its timeline is {timeline}, and this process has seen "
+                f"{self._latest[1]}. Stop it, and let it follow the new one (pg_rewind)"
+            )
+        self._latest = (system, timeline)
 
 
 async def hold_statement(connection: Connection, reason: str) -> str:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from synccash.settings.secret import Secret, revealed
+from synccash.settings.secret import Secret
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.pool import CONNECT_TIMEOUT_S, Connection
+from synccash.stores.postgres.pool import Connection, connect_to_primary
 
 _DELETES = frozenset(
     {
@@ -28,6 +28,7 @@ _DELETES = frozenset(
         "request_claims",
         "suspended_merchants",
         "webhook_endpoints",
+        "witnesses",
     }
 )
 """The tables from which the service removes rows."""
@@ -79,7 +80,7 @@ async def grant_runtime_role(owner_url: Secret | str, role: str, password: str |
     RuntimeRoleError.
     """
     try:
-        connection = await asyncpg.connect(revealed(owner_url), timeout=CONNECT_TIMEOUT_S)
+        connection = await connect_to_primary(owner_url)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise RuntimeRoleError(f"cannot connect to PostgreSQL: {error}") from error
     try:
@@ -99,7 +100,7 @@ async def ensure_role(url: Secret | str, role: str, password: str) -> None:
     Raises RuntimeRoleError.
     """
     try:
-        connection = await asyncpg.connect(revealed(url), timeout=CONNECT_TIMEOUT_S)
+        connection = await connect_to_primary(url)
         try:
             await _ensure(connection, role, password)
         finally:

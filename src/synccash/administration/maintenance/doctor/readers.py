@@ -18,7 +18,6 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 from uuid import uuid4
 
-import aiohttp
 import msgspec
 from cryptography import x509
 from redis.asyncio import Redis
@@ -42,6 +41,7 @@ from synccash.administration.maintenance.doctor.readings import (
 )
 from synccash.engine.system import SystemClock
 from synccash.rails.system_lookups import SystemLookups
+from synccash.rails.transport import Transport, TransportFailure
 from synccash.resilience.client_address import trusted_networks
 from synccash.settings.allowances import ALLOWANCES, read_allowances
 from synccash.settings.live_mode import insecure_settings, is_local_host, live_rails
@@ -64,6 +64,7 @@ _NOW = "SELECT extract(epoch FROM clock_timestamp())::float8 AS now"
 _ROLE = "SELECT current_user AS role"
 _REQUIRED = ("database_url", "installation_key", "encryption_keys", "lookup_key")
 _HTTP_TIMEOUT_S = 5.0
+_HTTPS_PORT = 443
 _VALKEY_DEADLINE_S = 2.0
 
 
@@ -331,36 +332,34 @@ async def read_public(subject: Subject) -> PublicReading:
 
 async def _read_public(settings: Settings) -> PublicReading:
     url, is_live = settings.public_url, bool(live_rails(settings))
+    parts = urlsplit(url)
     # A lookup in a thread of the event loop could not be left, and the command would wait for it at its end.
     lookups = SystemLookups()
     try:
         async with asyncio.timeout(_HTTP_TIMEOUT_S):
-            found = await lookups.resolve(urlsplit(url).hostname or "")
+            found = await lookups.resolve(parts.hostname or "", parts.port or _HTTPS_PORT)
     except (OSError, TimeoutError):
-        await lookups.close()
         return PublicReading(url=url, is_live=is_live, error="its name cannot be resolved")
-    addresses = sorted({one["host"] for one in found})
-    limits = aiohttp.ClientTimeout(total=_HTTP_TIMEOUT_S)
-    connector = aiohttp.TCPConnector(resolver=lookups)
-    try:
-        async with (
-            aiohttp.ClientSession(connector=connector, timeout=limits, trust_env=False) as session,
-            session.get(f"{url.rstrip('/')}/health/live", allow_redirects=False) as answer,
-        ):
-            body = await answer.content.read(4_096)
-            return PublicReading(
-                url=url,
-                is_live=is_live,
-                addresses=addresses,
-                status=answer.status,
-                is_ours=answer.status == 200 and _is_alive(body),
-                proxy=answer.headers.get("Via") or answer.headers.get("Server"),
-            )
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        why = str(error) or "no answer in time"
-        return PublicReading(url=url, is_live=is_live, addresses=addresses, error=why)
     finally:
-        await lookups.close()
+        lookups.close()
+    addresses = sorted({str(address[0]) for *_, address in found})
+    transport = Transport()
+    try:
+        answer = await transport.request(
+            "GET", f"{url.rstrip('/')}/health/live", headers={}, timeout_s=_HTTP_TIMEOUT_S
+        )
+    finally:
+        await transport.aclose()
+    if isinstance(answer, TransportFailure):
+        return PublicReading(url=url, is_live=is_live, addresses=addresses, error=answer.fault.value)
+    return PublicReading(
+        url=url,
+        is_live=is_live,
+        addresses=addresses,
+        status=answer.status,
+        is_ours=answer.status == 200 and _is_alive(answer.body),
+        proxy=answer.headers.get("Via") or answer.headers.get("Server"),
+    )
 
 
 def _is_alive(body: bytes) -> bool:
