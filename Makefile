@@ -8,7 +8,7 @@ PICTURES ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url
-RUNTIME := pyproject.toml --extra server --extra embedded
+RUNTIME := pyproject.toml --extra server --extra embedded --extra otel
 PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 SUPPLY := .venv/supply/bin
 # The tests start some thousand processes: each would compile all modules anew.
@@ -91,6 +91,10 @@ check: .venv/dev ## format, lint, types, import directions
 	$(BIN)/basedpyright -p bench
 	$(BIN)/lint-imports
 	$(BIN)/python tools/sync_client.py --check
+	$(BIN)/python tools/check_migrations.py
+	$(BIN)/yamllint --strict -c deploy/yamllint.yaml deploy
+	$(BIN)/hadolint -c deploy/hadolint.yaml deploy/Dockerfile
+	$(BIN)/kubernetes-validate --strict --quiet -k 1.33 $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/base/*.yaml))
 
 format: .venv/dev ## write the format, and fix what can be fixed
 	$(BIN)/ruff format .
@@ -122,6 +126,7 @@ sbom: .venv/supply/done ## a list of everything that runs, with licences
 # For a developer who changes dependencies; needs uv, which nobody else does.
 lock: ## new lock files, after dependencies have changed
 	$(COMPILE) $(RUNTIME) -o requirements/run.txt
+	$(COMPILE) pyproject.toml --extra server --extra otel -c requirements/run.txt -o requirements/image.txt
 	$(COMPILE) --group build -c requirements/run.txt -o requirements/build.txt
 	$(COMPILE) $(RUNTIME) --group dev -c requirements/run.txt -c requirements/build.txt -o requirements/dev.txt
 	$(COMPILE) $(RUNTIME) --group peers -c requirements/dev.txt -o requirements/bench.txt

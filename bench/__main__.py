@@ -6,7 +6,17 @@ from pathlib import Path
 
 from bench.report import Report
 
-PARTS = ("toolkit", "sharing", "idempotency", "limiter", "middleware", "failover", "tenants", "payments")
+PARTS = (
+    "toolkit",
+    "sharing",
+    "idempotency",
+    "limiter",
+    "middleware",
+    "failover",
+    "tenants",
+    "migrations",
+    "payments",
+)
 """Each is a module of this package with `run(report)`, which returns False when its numbers are not valid."""
 
 OUT = Path(__file__).parent / "out"

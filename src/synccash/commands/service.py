@@ -1,6 +1,7 @@
 """Commands that start processes: `up`, `serve`, `worker`, `webhooks`, `migrate`, `sandbox` and `drill`."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -96,7 +97,7 @@ def migrate() -> int:
     if settings.database_url is None and settings.migration_database_url is None:
         raise AdministrationError("SYNCCASH_DATABASE_URL is not set. Set it to the database to migrate.")
     try:
-        role = migrate_and_grant(settings)
+        role = migrate_and_grant(settings, say=lambda text: print(text, file=sys.stderr))
     except (MigrationError, RuntimeRoleError) as error:
         raise AdministrationError(str(error)) from error
     print("The schema is up to date.")

@@ -4,6 +4,7 @@ The audit log gets an entry of each migration.
 """
 
 import asyncio
+from collections.abc import Callable
 from urllib.parse import unquote, urlsplit
 
 from synccash.administration.database import write_audit_entry
@@ -18,16 +19,21 @@ from synccash.stores.postgres.runtime_role import grant_runtime_role
 _VERSION = "SELECT max(version) AS version FROM schema_migrations"
 
 
-def migrate_and_grant(settings: Settings) -> str | None:
+def migrate_and_grant(settings: Settings, say: Callable[[str], None] = lambda _: None) -> str | None:
     """Migrates the database of the settings, and returns the service's role if that is another one.
 
-    It is `database_runtime_role`, or the user of `database_url` where `migration_database_url` is set. Raises
-    MigrationError and RuntimeRoleError.
+    It is `database_runtime_role`, or the user of `database_url` where `migration_database_url` is set. `say`
+    gets a sentence for each new try. Raises MigrationError and RuntimeRoleError.
     """
     owner_url = settings.migration_database_url or settings.database_url
     if owner_url is None:
         return None
-    migrate(owner_url)
+    migrate(
+        owner_url,
+        lock_timeout_s=settings.migration_lock_timeout_s,
+        timeout_s=settings.migration_timeout_s,
+        say=say,
+    )
     asyncio.run(_write_entry(owner_url))
     user, password = None, None
     if settings.database_url is not None:

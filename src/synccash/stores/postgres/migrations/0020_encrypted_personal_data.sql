@@ -13,9 +13,6 @@ ALTER TABLE refunds ADD COLUMN sealed bytea;
 ALTER TABLE timeline ADD COLUMN sealed bytea;
 ALTER TABLE webhook_endpoints ADD COLUMN sealed bytea;
 
--- The payouts of a number are found over all merchants.
-CREATE INDEX payouts_of_payee ON payouts (payee_msisdn);
-
 -- NOT VALID: old rows meet it, and a scan of these tables under the lock would hold up payments.
 ALTER TABLE events
     ADD COLUMN sealed bytea,
@@ -51,7 +48,6 @@ ALTER TABLE events
     DROP CONSTRAINT an_event_has_its_data,
     DROP COLUMN sealed,
     ALTER COLUMN data SET NOT NULL;
-DROP INDEX payouts_of_payee;
 ALTER TABLE webhook_endpoints DROP COLUMN sealed;
 ALTER TABLE timeline DROP COLUMN sealed;
 ALTER TABLE refunds DROP COLUMN sealed;
