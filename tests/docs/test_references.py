@@ -41,7 +41,21 @@ RAILS = [folder.name for folder in (SOURCE / "rails").iterdir() if folder.is_dir
 WRITTEN_ELSEWHERE = frozenset({"synccash.toml", "out/"})
 """What an operator or a benchmark writes."""
 NOT_IN_SOURCES = frozenset(
-    {"CircuitBreakerError", "cannot_collect", "cannot_payout", "pg_restore", "pg_upgrade", "plan_cache_mode"}
+    {
+        "CircuitBreakerError",
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "cannot_collect",
+        "cannot_payout",
+        "hot_standby_feedback",
+        "ignore_startup_parameters",
+        "max_prepared_statements",
+        "pg_restore",
+        "pg_upgrade",
+        "plan_cache_mode",
+        "query_wait_timeout",
+        "server_lifetime",
+        "statement_timeout",
+    }
 )
 """Names of other programs, and names that the code composes."""
 

@@ -59,9 +59,10 @@ class RunningService:
 
 @contextlib.contextmanager
 def running_service(
-    database_url: str, folder: Path, *, tells: bool = True, **settings: Any
+    database_url: str, folder: Path, *, tells: bool = True, role_url: str | None = None, **settings: Any
 ) -> Generator[RunningService]:
-    """Run it until the block is left. `tells`: webhooks are sent; some hosts take long to be looked up."""
+    """Run it until the block is left. `tells`: webhooks are sent; some hosts take long to be looked up.
+    `role_url` leads to the database as the service's role already."""
     started: list[RunningService | BaseException] = []
     ready = threading.Event()
     ends: list[Any] = []
@@ -70,7 +71,7 @@ def running_service(
         end = asyncio.Event()
         loop = asyncio.get_running_loop()
         ends.append(lambda: loop.call_soon_threadsafe(end.set))
-        async with _running(database_url, folder, settings, tells=tells) as running:
+        async with _running(database_url, folder, settings, tells=tells, role_url=role_url) as running:
             started.append(running)
             ready.set()
             await end.wait()
@@ -98,7 +99,7 @@ def running_service(
 
 @contextlib.asynccontextmanager
 async def _running(
-    database_url: str, folder: Path, more: Mapping[str, Any], *, tells: bool
+    database_url: str, folder: Path, more: Mapping[str, Any], *, tells: bool, role_url: str | None
 ) -> AsyncGenerator[RunningService]:
     async with contextlib.AsyncExitStack() as stack:
         sandbox = await stack.enter_async_context(run_sandbox(data_dir=folder))
@@ -119,7 +120,7 @@ async def _running(
         }
         settings = convert_settings(chosen)
         # As the role that services have: what it may not do shows in every test.
-        own_url = await service_url(database_url)
+        own_url = role_url or await service_url(database_url)
         service = await stack.enter_async_context(assembled(settings, own_url))
         delivering = await stack.enter_async_context(webhook_service(settings, own_url))
         keys = await _keys(service)

@@ -1,6 +1,7 @@
 """The engine's facade, and the function that builds it from its ports."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
@@ -44,8 +45,8 @@ from synccash.engine.requests.replies import Replies
 from synccash.engine.requests.review import ReviewRequests
 from synccash.engine.settings import EngineSettings
 from synccash.engine.store_clock import ObservedOrderStore, StoreClock
-from synccash.engine.worker import Worker
-from synccash.payments.case import Claim, RefundCase
+from synccash.engine.worker import Worker, no_context
+from synccash.payments.case import Case, Claim, RefundCase
 from synccash.payments.health import HealthSettings
 from synccash.payments.payer_networks import PayerNetworks
 from synccash.payments.payment import Payment
@@ -209,12 +210,14 @@ def build_engine(
     accounts: AccountBook = NO_ACCOUNTS,
     former: Mapping[str, Sequence[Rail]] = NO_FORMER,
     witnesses: Witnesses | None = None,
+    around_work: Callable[[Case], AbstractContextManager[None]] = no_context,
 ) -> Engine:
     """Build an engine. Starts nothing and calls nothing.
 
     `accounts`: tells which identities of rail accounts belong to the same business. `former`: by rail,
     connectors with the rail's former credentials; they are used only for inquiries and callbacks.
     `witnesses`: where the processes tell whether a failover has lost commits.
+    `around_work`: see Worker.
     """
     guarded = ConfiguredRails(
         {name: GuardedRail(rail, accounts, former.get(name, ())) for name, rail in rails.items()}
@@ -277,7 +280,7 @@ def build_engine(
         otps=OtpSubmitter(order_store, order_worker, dispatch, leases, commit_builder, clock, settings),
         rails=guarded,
         router=router,
-        worker=Worker(order_store, order_worker, leases, work_signal, clock, settings),
+        worker=Worker(order_store, order_worker, leases, work_signal, clock, settings, around_work),
         clock=clock,
         recovery=recovery,
         risk=risk,

@@ -1,6 +1,8 @@
 """The worker loop: leases due orders from the store and moves each forward. Any number of workers may run."""
 
 import asyncio
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -17,13 +19,20 @@ from synccash.payments.ports import Clock, WorkSignal
 log = structlog.get_logger("synccash.worker")
 
 
+def no_context(case: Case) -> AbstractContextManager[None]:
+    """Return a context that does nothing."""
+    del case
+    return nullcontext()
+
+
 @dataclass(slots=True)
 class Worker:
     """Leases due orders in a loop and works on them. `stop` ends the loop after the current round.
 
-    `taken` counts the orders that it leased; `taken_over` counts those of them whose former lease had ended
-    without a release, and `interrupted` those whose work stopped because PostgreSQL was unavailable. `full_s`
-    is how long it could take no order because it had as many as it may work on.
+    `around_work` gives a context that each order is worked on in, such as a span of a trace. `taken` counts
+    the orders that it leased; `taken_over` counts those of them whose former lease had ended without a
+    release, and `interrupted` those whose work stopped because PostgreSQL was unavailable. `full_s` is how
+    long it could take no order because it had as many as it may work on.
     """
 
     order_store: OrderStore
@@ -32,6 +41,7 @@ class Worker:
     work_signal: WorkSignal
     clock: Clock
     settings: EngineSettings
+    around_work: Callable[[Case], AbstractContextManager[None]] = no_context
     taken: int = 0
     taken_over: int = 0
     interrupted: int = 0
@@ -75,8 +85,9 @@ class Worker:
 
     async def _advance(self, case: Case) -> None:
         try:
-            if await self.order_worker.advance(case) is None:
-                await self._advance_changed(case)
+            with self.around_work(case):
+                if await self.order_worker.advance(case) is None:
+                    await self._advance_changed(case)
         except OrderUnreadableError:
             # A newer process has changed the order. The store has noted it, and the lease ends by itself.
             return

@@ -55,7 +55,7 @@ class Payment:
     `paid_by` is the id of the attempt that paid a succeeded payment; None in rows written before the field
     was added. `fence` counts the leases of the payment: a holder may write only while the fence is the one of
     its lease. `api_key_id` and `request_id` name the API key and the request that made the payment; None in
-    rows of former versions.
+    rows of former versions. `traceparent` names the trace that it was opened in, if traces are on.
     """
 
     kind: ClassVar = OrderKind.PAYMENT
@@ -89,6 +89,7 @@ class Payment:
     routing: dict[str, Any] = field(default_factory=dict[str, Any])
     api_key_id: str | None = None
     request_id: str | None = None
+    traceparent: str | None = None
     version: int = 1
     fence: int = 1
 
@@ -150,6 +151,7 @@ class Refund:
     identity: str | None = None
     api_key_id: str | None = None
     request_id: str | None = None
+    traceparent: str | None = None
     version: int = 1
     fence: int = 1
 

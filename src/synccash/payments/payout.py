@@ -59,6 +59,7 @@ class Payout:
     routing: dict[str, Any] = field(default_factory=dict[str, Any])
     api_key_id: str | None = None
     request_id: str | None = None
+    traceparent: str | None = None
     version: int = 1
     fence: int = 1
 

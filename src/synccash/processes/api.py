@@ -87,7 +87,7 @@ def application(service: Service, settings: Settings, console: Console | None = 
         console = build_console(service, LoadedSettings(settings, {}))
     callbacks = CallbackFilter(service.engine.token_origin, service.guard.address)
     fair_queue = FairQueue(_tenant_of)
-    return create_app(
+    app = create_app(
         engine=service.engine,
         keys=_caller_store(service),
         reading=service.reading,
@@ -107,6 +107,7 @@ def application(service: Service, settings: Settings, console: Console | None = 
         body_timeout_s=settings.body_timeout_s,
         new_id=lambda: identities.new("req"),
     )
+    return app if service.tracing is None else service.tracing.layer(app)
 
 
 def build_console(service: Service, loaded: LoadedSettings) -> Console:
@@ -222,7 +223,7 @@ async def _serve(loaded: LoadedSettings, database_url: Secret, fd: int | None) -
     listener = socket.socket(fileno=fd) if fd is not None else None
     if not await schema_is_ready(database_url, partial(_waiting_server, settings, listener)):
         return
-    async with assembled(settings, database_url) as service:
+    async with assembled(settings, database_url, "api") as service:
         console = build_console(service, loaded) if settings.console else None
         app = application(service, settings, console)
         config = server_config(

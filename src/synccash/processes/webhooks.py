@@ -18,6 +18,7 @@ from synccash.payments.ports import WorkSignal
 from synccash.processes.assembly.checks import check_lookup_key
 from synccash.processes.assembly.engine_settings import dispatcher_settings
 from synccash.processes.assembly.registry import build_registry
+from synccash.processes.assembly.traces import open_tracing
 from synccash.processes.metrics_server import MetricsServer, SmallServer, listen, metrics_app
 from synccash.processes.runner import run_process
 from synccash.processes.schema_wait import ServerOf, schema_is_ready
@@ -37,8 +38,6 @@ from synccash.webhooks.dispatcher import WebhookDispatcher
 from synccash.webhooks.name_lookups import NameLookups
 from synccash.webhooks.sender import WebhookSender
 from synccash.webhooks.signature import signed_headers
-
-_CONNECTIONS = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,11 +82,19 @@ async def webhook_service(settings: Settings, database_url: Secret | str) -> Asy
     """Wire the parts of a webhooks process. At the end they are closed in reverse order."""
     async with contextlib.AsyncExitStack() as stack:
         clock, identities, loops = SystemClock(), SystemIdentities(), LoopSupervisor()
+        instance = identities.new("proc")
         registry = build_registry(settings, clock.monotonic)
         loop_watch = LoopWatch()
         loop_watch.start()
         stack.callback(loop_watch.close)
-        pool = await connect(database_url, min_size=0, max_size=_CONNECTIONS, check=ServerCheck())
+        pool = await connect(
+            database_url,
+            min_size=0,
+            max_size=settings.database_pool_size,
+            check=ServerCheck(),
+            statement_timeout_s=settings.database_statement_timeout_s,
+            prepared_statements=settings.database_prepared_statements == "on",
+        )
         stack.push_async_callback(pool.close)
         database = Database(
             pool,
@@ -98,7 +105,7 @@ async def webhook_service(settings: Settings, database_url: Secret | str) -> Asy
         await check_lookup_key(database)
         work_signal: WorkSignal = LocalWorkSignal()
         if settings.valkey_url is not None:
-            opening = open_session(settings.valkey_url, identities.new("proc"), supervisor=loops)
+            opening = open_session(settings.valkey_url, instance, supervisor=loops)
             over_valkey = ValkeyWorkSignal(await stack.enter_async_context(opening), channel=DELIVERIES)
             over_valkey.start()
             stack.push_async_callback(over_valkey.close)
@@ -108,10 +115,15 @@ async def webhook_service(settings: Settings, database_url: Secret | str) -> Asy
             resolver=NameLookups(read_name_servers(settings.webhook_name_servers)),
         )
         stack.push_async_callback(sender.aclose)
+        tracing = open_tracing(settings, stack, role="webhooks", instance=instance)
+        outbox, post = PostgresWebhooks(database), sender.post
+        if tracing is not None:
+            outbox = traced_outbox = tracing.outbox(database)
+            post = traced_outbox.traced(post)
         yield WebhookService(
             dispatcher=WebhookDispatcher(
-                outbox=PostgresWebhooks(database),
-                post=sender.post,
+                outbox=outbox,
+                post=post,
                 sign=signed_headers,
                 clock=clock,
                 identities=identities,

@@ -116,7 +116,7 @@ def work(settings: Settings) -> int:
 async def _work(settings: Settings, database_url: Secret) -> None:
     if not await schema_is_ready(database_url, _waiting_server(settings)):
         return
-    async with assembled(settings, database_url) as service:
+    async with assembled(settings, database_url, "worker") as service:
         housekeeping = Housekeeping(service.claims, settings.idempotency_retention_days * 86_400.0)
         sealing = AuditSealing(PostgresAuditChain(service.database, AuditKey.of(settings.audit_key)))
         loops: dict[str, _StoppableLoop] = {

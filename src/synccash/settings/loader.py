@@ -51,6 +51,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     database_url: SecretUrl | None = None
     migration_database_url: SecretUrl | None = None
     database_runtime_role: str | None = None
+    database_pool_size: Annotated[int, Meta(ge=2, le=1_000)] = 16
+    database_prepared_statements: Literal["on", "off"] = "on"
+    database_statement_timeout_s: Annotated[float, Meta(ge=0.1, le=300)] = 5.0
+    migration_lock_timeout_s: Annotated[float, Meta(ge=0.001, le=60)] = 0.05
+    migration_timeout_s: Seconds = 3_600.0
     valkey_url: SecretUrl | None = None
     public_url: str = "http://localhost:8000"
     host: str = "127.0.0.1"
@@ -75,6 +80,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     audit_key: Secret | None = None
     audit_former_key: Secret | None = None
     backup_key: Secret | None = None
+    traces_url: SecretUrl | None = None
+    traces_share: Share = 1.0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     processes: Annotated[int, Meta(ge=1, le=10_000)] = 1
@@ -274,6 +281,7 @@ _PARSERS: Mapping[str, Callable[[Any], object]] = {
     "migration_database_url": lambda url: _check_url(url, "postgresql", "postgres"),
     "valkey_url": lambda url: _check_url(url, *_VALKEY_SCHEMES),
     "fraud_url": lambda url: _check_url(url, "https", "http"),
+    "traces_url": lambda url: _check_url(url, "https", "http"),
     "installation_key": lambda key: key and ReferenceKey.of(revealed(key)),
     "encryption_keys": lambda keys: keys and EncryptionKeys.of(revealed(keys)),
     "lookup_key": lambda key: key and read_key(revealed(key)),

@@ -16,6 +16,7 @@ from synccash.engine.ports import Rail
 from synccash.engine.progress.screening import OutagePolicy, Screening
 from synccash.engine.requests.payout_velocity import PayoutVelocityLoader
 from synccash.engine.system import SystemClock
+from synccash.engine.worker import no_context
 from synccash.fraud.http import FraudService
 from synccash.fraud.policy import guarded
 from synccash.payments.payer_networks import PayerNetworks
@@ -73,11 +74,13 @@ async def engine_parts(
 
 async def start_engine(wiring: Wiring, parts: EngineParts, work_signal: WorkSignal) -> Engine:
     """Build and start the engine; learn whether a recovery is under way before anything is sent."""
-    settings = wiring.settings
+    settings, tracing = wiring.settings, wiring.tracing
+    make_store = tracing.order_store if tracing else PostgresOrderStore
     engine = build_engine(
-        order_store=PostgresOrderStore(wiring.database, open_delivery_signal(wiring)),
+        order_store=make_store(wiring.database, open_delivery_signal(wiring)),
         rails=parts.rails,
-        dispatch=parts.dispatch,
+        dispatch=tracing.dispatch(parts.dispatch) if tracing else parts.dispatch,
+        around_work=tracing.around_work if tracing else no_context,
         clock=wiring.clock,
         identities=wiring.identities,
         references=_reference_key(settings),
@@ -137,7 +140,7 @@ def _screening(wiring: Wiring) -> Screening | None:
         registry.profile("fraud"),
         registry.breaker("fraud"),
         registry.budget("fraud"),
-        on_event=wiring.events,
+        on_event=wiring.on_event,
         clock=clock.monotonic,
         sleep=clock.sleep,
     )
@@ -155,7 +158,7 @@ def _dispatch(wiring: Wiring) -> PolicyDispatch:
         breaker_of=registry.breaker,
         profile_of=registry.profile,
         budget_of=registry.budget,
-        on_event=wiring.events,
+        on_event=wiring.on_event,
         clock=wiring.clock,
         settings=dispatch_settings(wiring.settings),
         random=random.random,

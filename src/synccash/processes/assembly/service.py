@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -68,6 +69,9 @@ from synccash.stores.supervised_loops import LoopSupervisor
 from synccash.stores.valkey.presence import Membership
 from synccash.stores.valkey.risk_sharing import SharedRiskInputs
 
+if TYPE_CHECKING:
+    from synccash.observability.tracing import Tracing
+
 log = structlog.get_logger("synccash")
 
 
@@ -100,16 +104,20 @@ class Service:
     loop_watch: LoopWatch
     drain: Drain
     retention: RetentionLoop | None = None
+    tracing: "Tracing | None" = None
 
 
 @contextlib.asynccontextmanager
-async def assembled(settings: Settings, database_url: Secret | str) -> AsyncGenerator[Service]:
-    """Wire the parts of one process. At the end they are closed in reverse order."""
+async def assembled(
+    settings: Settings, database_url: Secret | str, role: str = "service"
+) -> AsyncGenerator[Service]:
+    """Wire the parts of one process. At the end they are closed in reverse order. `role` names the process in
+    traces."""
     async with contextlib.AsyncExitStack() as stack:
         loop_watch, drain = LoopWatch(), Drain(settings.drain_s)
         loop_watch.start()
         stack.callback(loop_watch.close)
-        wiring = await open_connections(settings, database_url, stack)
+        wiring = await open_connections(settings, database_url, stack, role)
         await check_lookup_key(wiring.database)
         inquirers = inquiring_processes(wiring)
         parts, work_signal, ping_valkey = await engine_parts(wiring, inquirers)
@@ -168,6 +176,7 @@ async def assembled(settings: Settings, database_url: Secret | str) -> AsyncGene
             loops=wiring.loops,
             loop_watch=loop_watch,
             drain=drain,
+            tracing=wiring.tracing,
             retention=_retention(wiring),
         )
 

@@ -23,16 +23,27 @@ else:
 Check = Callable[[Connection], Coroutine[Any, Any, None]]
 
 COMMAND_TIMEOUT_S = 5.0
-"""The time limit of one statement; asyncpg cancels the statement when it is exceeded."""
+"""The default time limit of one statement; asyncpg cancels the statement when it is exceeded."""
 CONNECT_TIMEOUT_S = 3.0
+_PREPARED = 100
 
 
-async def connect(url: Secret | str, *, min_size: int, max_size: int, check: Check | None = None) -> Pool:
+async def connect(
+    url: Secret | str,
+    *,
+    min_size: int,
+    max_size: int,
+    check: Check | None = None,
+    statement_timeout_s: float = COMMAND_TIMEOUT_S,
+    prepared_statements: bool = True,
+) -> Pool:
     """Open a pool. Raises StoreUnavailableError when `min_size` connections cannot be opened.
 
     A URL with several hosts leads to the one that takes writes, unless its `target_session_attrs` says
     otherwise. When that becomes another host, the connections that were made before are replaced.
     `check` is called with each new connection before its first use; if it raises, the connection is closed.
+    `prepared_statements`: keep the plans of statements in each connection. A pooler that gives each
+    transaction another connection, and does not know prepared statements, needs False.
     No statement sets session state, so a released connection is not reset, which saves a round trip.
     """
 
@@ -53,8 +64,8 @@ async def connect(url: Secret | str, *, min_size: int, max_size: int, check: Che
             min_size=min_size,
             max_size=max_size,
             timeout=CONNECT_TIMEOUT_S,
-            command_timeout=COMMAND_TIMEOUT_S,
-            statement_cache_size=100,
+            command_timeout=statement_timeout_s,
+            statement_cache_size=_PREPARED if prepared_statements else 0,
             max_cached_statement_lifetime=0,
             init=prepare,
             reset=_keep,

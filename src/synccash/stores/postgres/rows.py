@@ -68,6 +68,7 @@ def payment_row(payment: Payment) -> dict[str, Any]:
         "routing": payment.routing,
         "api_key_id": payment.api_key_id,
         "request_id": payment.request_id,
+        "traceparent": payment.traceparent,
         "version": payment.version,
         "fence": payment.fence,
     }
@@ -95,6 +96,7 @@ def refund_row(refund: Refund) -> dict[str, Any]:
         "identity": refund.identity,
         "api_key_id": refund.api_key_id,
         "request_id": refund.request_id,
+        "traceparent": refund.traceparent,
         "version": refund.version,
         "fence": refund.fence,
     }
@@ -127,6 +129,7 @@ def payout_row(payout: Payout) -> dict[str, Any]:
         "routing": payout.routing,
         "api_key_id": payout.api_key_id,
         "request_id": payout.request_id,
+        "traceparent": payout.traceparent,
         "version": payout.version,
         "fence": payout.fence,
     }
@@ -328,6 +331,7 @@ class _PaymentRow(msgspec.Struct):
     fence: int
     api_key_id: str | None
     request_id: str | None
+    traceparent: str | None
     sealed: str | None = None
 
 
@@ -358,6 +362,7 @@ class _PayoutRow(msgspec.Struct):
     fence: int
     api_key_id: str | None
     request_id: str | None
+    traceparent: str | None
     sealed: str | None = None
 
 
@@ -444,6 +449,7 @@ def payment_of(raw: bytes, encryption: Encryption | None = None) -> Payment:
         routing=row.routing,
         api_key_id=row.api_key_id,
         request_id=row.request_id,
+        traceparent=row.traceparent,
         version=row.version,
         fence=row.fence,
     )
@@ -476,6 +482,7 @@ def payout_of(raw: bytes, encryption: Encryption | None = None) -> Payout:
         routing=row.routing,
         api_key_id=row.api_key_id,
         request_id=row.request_id,
+        traceparent=row.traceparent,
         version=row.version,
         fence=row.fence,
     )
