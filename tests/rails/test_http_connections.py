@@ -15,12 +15,19 @@ from cryptography.x509.oid import NameOID
 from rails.raw_server import answer, answering, raw_server
 from synccash.rails import http_pool
 from synccash.rails.http_connection import BODY_LIMIT
-from synccash.rails.transport import Exchange, TransportFailure, TransportFault
+from synccash.rails.transport import Exchange, TransportFailure, TransportFault, _Sending
+from synccash.rails.transport_fault import ExchangeError
 from synccash.resilience.evidence import Evidence
 
 
 async def get(transport, url, **headers):
     return await transport.request("GET", url, headers=headers, timeout_s=30.0, connect_timeout_s=30.0)
+
+
+async def post(transport, url):
+    return await transport.request(
+        "POST", url, headers={}, timeout_s=30.0, connect_timeout_s=30.0, data=b"{}"
+    )
 
 
 def known(failure):
@@ -240,6 +247,51 @@ async def test_a_cancelled_request_closes_its_connection_and_frees_its_place(tra
         first.cancel()
         assert (await second).status == 200
     assert server.connections == 2
+
+
+async def test_a_request_that_waited_does_not_use_a_connection_that_the_rail_has_closed(
+    transport, monkeypatch
+):
+    monkeypatch.setattr(http_pool, "_CONNECTIONS_PER_ORIGIN", 1)
+    go_on = asyncio.Event()
+
+    async def speak(line):
+        await go_on.wait()
+        await line.say(answer(200))
+        line.writer.close()
+
+    async with raw_server(speak) as server:
+        first = asyncio.create_task(get(transport, server.url))
+        await server.heard.wait()
+        second = asyncio.create_task(post(transport, server.url))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        go_on.set()
+        assert [one.status for one in await asyncio.gather(first, second)] == [200, 200]
+    assert (len(server.requests), server.connections) == (2, 2)
+
+
+async def test_a_request_is_not_written_to_a_connection_that_is_closed(transport):
+    async with raw_server(answering(200)) as server:
+        pool, origin = transport._pool, http_pool.Origin.of(server.url)
+        sending = _Sending("POST", asyncio.get_running_loop().time() + 1e9, 30.0)
+        connection = await pool.connect(origin)
+        connection.close()
+        with pytest.raises(ExchangeError) as caught:
+            await sending._exchange(pool, origin, connection, b"POST / HTTP/1.1\r\n\r\n")
+        assert (caught.value.fault, sending.may_have_left) == (TransportFault.CONNECTION_LOST, False)
+
+
+async def test_a_request_is_not_written_when_connecting_took_all_its_time(transport):
+    async with raw_server(answering(200)) as server:
+        pool, origin = transport._pool, http_pool.Origin.of(server.url)
+        sending = _Sending("POST", -1.0, 30.0)
+        connection = await pool.connect(origin)
+        with pytest.raises(ExchangeError) as caught:
+            await sending._exchange(pool, origin, connection, b"POST / HTTP/1.1\r\n\r\n")
+        assert (caught.value.fault, sending.may_have_left) == (TransportFault.TIMEOUT, False)
+        assert (await get(transport, server.url)).status == 200
+    assert (len(server.requests), server.connections) == (1, 1)
 
 
 async def test_an_idle_connection_is_closed(transport, monkeypatch):

@@ -95,9 +95,12 @@ class HttpPool:
     async def connect(self, origin: Origin) -> HttpConnection:
         """Return a new connection, or that of another request at the limit. Raises ExchangeError."""
         place = self._places.setdefault(origin, _Place())
-        if place.taken >= _CONNECTIONS_PER_ORIGIN:
+        while place.taken >= _CONNECTIONS_PER_ORIGIN:
             connection = await self._wait(place)
-            if connection is not None:
+            if connection is None:
+                break
+            # Its other side may have closed it before this request had its turn.
+            if connection.reusable:
                 return connection
         else:
             place.taken += 1
@@ -144,7 +147,7 @@ class HttpPool:
         try:
             return await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
                 connection = turn.result()
                 if connection is None:
                     _free(place)

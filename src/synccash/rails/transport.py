@@ -179,9 +179,13 @@ class _Sending:
     async def _exchange(
         self, pool: HttpPool, origin: Origin, connection: HttpConnection, request: bytes
     ) -> RawResponse:
-        self.may_have_left = True
         try:
-            return await connection.exchange(request, self.ends_at - time.monotonic())
+            left_s = self.ends_at - time.monotonic()
+            # Nothing is written then: the other side closed the connection, or connecting took all the time.
+            if not connection.reusable or left_s <= 0:
+                raise ExchangeError(TransportFault.TIMEOUT if left_s <= 0 else TransportFault.CONNECTION_LOST)
+            self.may_have_left = True
+            return await connection.exchange(request, left_s)
         finally:
             pool.give_back(origin, connection)
 
