@@ -294,6 +294,25 @@ async def test_a_request_is_not_written_when_connecting_took_all_its_time(transp
     assert (len(server.requests), server.connections) == (1, 1)
 
 
+async def test_an_idle_connection_is_kept_when_a_later_one_has_died(transport):
+    both = asyncio.Event()
+
+    async def speak(line):
+        if len(server.requests) == 2:
+            both.set()
+        await both.wait()
+        await line.say(answer(200))
+
+    async with raw_server(speak) as server:
+        await asyncio.gather(get(transport, server.url), get(transport, server.url))
+        pool = transport._pool
+        (place,) = pool._places.values()
+        place.idle[-1][0].close()
+        pool._close_idle()
+        assert (await get(transport, server.url)).status == 200
+    assert server.connections == 2
+
+
 async def test_an_idle_connection_is_closed(transport, monkeypatch):
     monkeypatch.setattr(http_pool, "_KEEP_ALIVE_S", 0.01)
     closed = asyncio.Event()

@@ -202,8 +202,9 @@ class HttpPool:
         loop, self._sweep = asyncio.get_running_loop(), None
         first = float("inf")
         for place in self._places.values():
-            kept = [one for one in place.idle if loop.time() - one[1] < _KEEP_ALIVE_S and one[0].reusable]
-            for connection, _ in place.idle[: len(place.idle) - len(kept)]:
+            usable = [one for one in place.idle if one[0].reusable]
+            kept = [one for one in usable if loop.time() - one[1] < _KEEP_ALIVE_S]
+            for connection, _ in usable[: len(usable) - len(kept)]:
                 connection.close()
             place.idle = kept
             first = min(first, kept[0][1] if kept else first)
