@@ -96,6 +96,23 @@ async def test_a_payment_that_somebody_writes_is_not_moved_to_a_later_look(world
     assert set(await taken(world)) == {"pay_1"}
 
 
+async def test_more_early_payments_than_one_statement_moves_are_moved_by_the_next_takes(
+    world: PostgresWorld, monkeypatch: pytest.MonkeyPatch
+):
+    """Else they pile up when more become due in a second, and every take reads them all."""
+    monkeypatch.setattr(due, "LOOK_LATER_AT_ONCE", 2)
+    monkeypatch.setattr(due, "LOOK_LATER", due.LOOK_LATER.replace("LIMIT 500", "LIMIT 2"))
+    store = PostgresOrderStore(world.order_store.database, _clock=lambda: 0.0)
+    for number in range(1, 6):
+        await idle(world, number, due_in_s=3600)
+    await world.pool.execute("UPDATE payments SET look_at = now() - interval '1 minute'")
+    left: list[object] = []
+    for _ in range(3):
+        assert await store.take_due(limit=10, lease_s=LEASE_S) == []
+        left.append(await world.value("SELECT count(*) FROM due_payments WHERE look_at <= now()"))
+    assert left == [3, 1, 0]
+
+
 async def test_what_a_process_of_the_former_release_writes_is_found(world: PostgresWorld):
     """It writes `due_at` alone."""
     await idle(world, due_in_s=3600)

@@ -7,7 +7,7 @@ from synccash.stores.postgres.order_tables import ORDER_TABLES, OrderTable, unio
 from synccash.stores.postgres.parts import attempts_of
 
 SOON_S = 2
-_LOOK_LATER_AT_ONCE = 500
+LOOK_LATER_AT_ONCE = 500
 _TABLES = tuple(table.name for table in ORDER_TABLES.values())
 
 
@@ -114,9 +114,9 @@ WITH early AS MATERIALIZED (
     ) d CROSS JOIN LATERAL (
         SELECT id FROM payments WHERE id = d.payment_id AND due_at > now() + make_interval(secs => {SOON_S})
         FOR NO KEY UPDATE SKIP LOCKED
-    ) o LIMIT {_LOOK_LATER_AT_ONCE}
+    ) o LIMIT {LOOK_LATER_AT_ONCE}
 )
-UPDATE payments o SET look_at = o.due_at FROM early WHERE o.id = early.id AND o.due_at > now()
+UPDATE payments o SET look_at = o.due_at FROM early WHERE o.id = early.id AND o.due_at > now() RETURNING true
 """  # noqa: S608 - put together from constants
 
 

@@ -269,7 +269,9 @@ class PostgresOrderStore:
         self._looked_at = self._clock()
         # The orders are already leased, and this can wait.
         with contextlib.suppress(StoreUnavailableError):
-            await self._repeat(due.LOOK_LATER)
+            if len(await self._repeat(due.LOOK_LATER)) == due.LOOK_LATER_AT_ONCE:
+                # More are left. Each `take_due` reads them all, so the next one moves some, too.
+                self._looked_at = -math.inf
 
     async def _set_aside(self, unreadable: Sequence[tuple[str, int, bool, str]]) -> None:
         """Release leased orders that cannot be read, and record their errors."""
