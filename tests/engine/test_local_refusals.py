@@ -9,6 +9,7 @@ import pytest
 from engine.scripted import ACCEPTED, SUCCEEDED, UNREACHABLE, Desk, ScriptedRail
 from synccash.engine.requests.review import Resolution
 from synccash.payments.failure import FailureCode
+from synccash.payments.inquiry_schedule import InquirySchedule
 from synccash.payments.payment import OrderKind
 from synccash.payments.rail import InquiryPriority, RailAccount, SendAnswer
 from synccash.rails.answers import no_turn, refuse_other_account, unsent
@@ -132,3 +133,19 @@ async def test_an_inquiry_after_a_callback_stays_urgent_until_it_gets_a_turn(des
         InquiryPriority.HINTED,
         InquiryPriority.HINTED,
     ]
+
+
+@pytest.mark.parametrize("schedule", [InquirySchedule((300.0,), ((900.0, 1e6),))])
+@pytest.mark.parametrize("called_back", [True, False])
+async def test_an_inquiry_after_a_callback_that_got_no_turn_does_not_wait_for_the_schedule(
+    desk: Desk, called_back: bool
+):
+    payment_id = (await desk.pay())["id"]
+    await desk.pool.execute("UPDATE payments SET due_at = now()")
+    if called_back:
+        await desk.pool.execute("UPDATE attempts SET callback_at = now()")
+    desk.first.status_at_rail = no_turn("status_cap", timeout_s=5.0)
+    await desk.work()
+    wait_s = "SELECT extract(epoch FROM due_at - now())::float8 FROM payments WHERE id = $1"
+    waits_s: float = await desk.pool.fetchval(wait_s, payment_id)
+    assert (waits_s <= 5.0) is called_back

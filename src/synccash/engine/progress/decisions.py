@@ -415,7 +415,7 @@ class Decisions:
         is lost and has expired by now: the inquiries of one turn may take longer than the time it had left.
 
         An inquiry that got no turn under the rail's rate limit is only put off: it is not counted, and no
-        reason for a review.
+        reason for a review. After a callback it does not wait for the schedule, which may be an hour.
         """
         answered = replace(case, as_of=self.clock.now())
         age = age_s(case, after)
@@ -446,7 +446,8 @@ class Decisions:
         elif is_lost and not is_lost_for_good:
             wait_s = self._before_expiry_s(answered, after, wait_s, resend_in_s)
         if answer.retry_after_s is not None:
-            wait_s = max(wait_s, answer.retry_after_s)
+            is_urgent = answer.deferred and (case.hinted or after.callback_at is not None)
+            wait_s = answer.retry_after_s if is_urgent else max(wait_s, answer.retry_after_s)
         facts: dict[str, str | None] = {
             "attempt": after.id,
             "standing": answer.status_at_rail,
