@@ -232,3 +232,22 @@ async def test_hints_that_come_together_share_a_statement_and_each_learns_about_
     assert told == [True] * 8 + [False, True]
     assert len(await taken(world, 20)) == 8
     assert await world.value("SELECT count(DISTINCT xmin::text) FROM attempts") < 8
+
+
+async def test_a_callback_locks_its_order_before_the_attempt(world: PostgresWorld):
+    """As commits do, which would else deadlock with it."""
+    await idle(world, due_in_s=3600)
+    async with world.pool.acquire() as other, other.transaction():
+        await other.execute("SELECT FROM payments FOR NO KEY UPDATE")
+        hint = asyncio.create_task(world.order_store.hint("token_pay_1_1"))
+        await somebody_waits(world)
+        await other.execute("SELECT FROM attempts FOR NO KEY UPDATE NOWAIT")
+    assert await hint
+
+
+async def somebody_waits(world: PostgresWorld) -> None:
+    """Return once a statement on the database waits for a lock."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with asyncio.timeout(60):
+        while not await world.value(waiting):
+            pass

@@ -155,6 +155,10 @@ WITH held AS MATERIALIZED (
 {union("SELECT id, fence FROM {table}_mine")}
 """  # noqa: S608 - put together from constants
 
+_FOUND = union("SELECT id FROM {table}_found")
+
+# PostgreSQL runs the last UPDATE first. The count makes it lock the orders before the attempts, as commits do.
+#
 # $1 is an array of hints. `failure` is what the callback reports, or NULL; commits do not write these two
 # columns of the attempt. The condition on `kind` makes the planner expect one row; opening.py says why.
 _HINT = """
@@ -167,18 +171,24 @@ hinted_attempt AS MATERIALIZED (
     ORDER BY a.order_id, a.id
 ),
 {hinted},
+locked AS MATERIALIZED (
+    {found}
+),
 claimed AS (
     UPDATE attempts a SET callback_at = now(), reported_failure = coalesce(h.failure, a.reported_failure)
-    FROM hinted_attempt h WHERE a.id = h.id
+    FROM hinted_attempt h WHERE a.id = h.id AND (SELECT count(*) FROM locked) IS NOT NULL
 )
 SELECT token FROM hinted_attempt
 """
 HINT = _HINT.format(
-    named="a.callback_token = asked.token", hinted=",".join(map(_hinted, ORDER_TABLES.values()))
+    named="a.callback_token = asked.token",
+    hinted=",".join(map(_hinted, ORDER_TABLES.values())),
+    found=_FOUND,
 )
 HINT_REFERENCE = _HINT.format(
     named="a.reference = asked.reference AND a.rail = asked.rail",
     hinted=",".join(map(_hinted, ORDER_TABLES.values())),
+    found=_FOUND,
 )
 """Both return a row for each hint that belongs to an attempt. The tokens of one statement are distinct."""
 
