@@ -1,16 +1,16 @@
 """The table that finds due payments, so that commits write into no index of payments."""
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from order_store_contract import LEASE_S, commit, idle, opened, opening, taken
+from order_store_contract import LEASE_S, Ends, commit, idle, opened, opening, refunding, succeeded, taken
 from servers_fixture import fresh_database
 from stores.postgres_world import PostgresWorld
-from synccash.payments.case import KeepLease, Lease, Opened, ReleaseLease
+from synccash.payments.case import Commit, KeepLease, Lease, Opened, RefundCase, ReleaseLease
 from synccash.payments.payment import OrderKind, PaymentStatus, StatusDetail
 from synccash.servers.bundle import Servers
 from synccash.stores.postgres import due
@@ -245,9 +245,23 @@ async def test_a_callback_locks_its_order_before_the_attempt(world: PostgresWorl
     assert await hint
 
 
+@pytest.mark.parametrize("end", [Ends.well, Ends.badly])
+async def test_the_end_of_a_refund_locks_the_payment_before_its_debit(
+    world: PostgresWorld, end: Callable[[RefundCase], Commit]
+):
+    refund = await refunding(world, await succeeded(world), 1, 60)
+    async with world.pool.acquire() as other, other.transaction():
+        await other.execute("SELECT FROM payments FOR NO KEY UPDATE")
+        ending = asyncio.create_task(world.order_store.record(end(refund)))
+        await somebody_waits(world)
+        await other.execute("SELECT FROM attempts WHERE operation = 'collect' FOR NO KEY UPDATE NOWAIT")
+    assert await ending
+
+
 async def somebody_waits(world: PostgresWorld) -> None:
     """Return once a statement on the database waits for a lock."""
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    waiting = """
+        SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"""
     async with asyncio.timeout(60):
         while not await world.value(waiting):
             pass

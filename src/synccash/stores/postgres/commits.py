@@ -82,6 +82,9 @@ class _Effects:
     steps: str = ""
 
 
+# PostgreSQL runs the last step that writes first. `reserved` counts the rows of `repaid` to lock the payment
+# before its debit, as the payment's own commits do.
+#
 # An open refund explains why a rail reports its debit as returned. When the refund has ended without moving
 # money, the rail is asked about the debit again, as after a callback.
 _ENDED = "p.status IN ('succeeded', 'failed', 'canceled')"
@@ -145,13 +148,14 @@ repaid AS (
             bool_or(NOT money_moved) AS released
         FROM settled GROUP BY payment_id
     ) sums WHERE p.id = sums.payment_id
+    RETURNING p.id
 ),
 reserved AS (
     UPDATE attempts a SET refund_reserved = least(a.amount_received, a.refund_reserved + sums.amount)
     FROM (
         SELECT attempt_id, sum(CASE WHEN late THEN amount ELSE -amount END) AS amount
         FROM settled WHERE late = money_moved GROUP BY attempt_id
-    ) sums WHERE a.id = sums.attempt_id
+    ) sums WHERE a.id = sums.attempt_id AND (SELECT count(*) FROM repaid) IS NOT NULL
 ),""",  # noqa: S608 - put together from constants
     ),
 }

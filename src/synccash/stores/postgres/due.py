@@ -157,7 +157,8 @@ WITH held AS MATERIALIZED (
 
 _FOUND = union("SELECT id FROM {table}_found")
 
-# PostgreSQL runs the last UPDATE first. The count makes it lock the orders before the attempts, as commits do.
+# PostgreSQL runs the last step that writes first. `claimed` counts the rows of `locked` to lock the orders
+# before the attempts, as commits do.
 #
 # $1 is an array of hints. `failure` is what the callback reports, or NULL; commits do not write these two
 # columns of the attempt. The condition on `kind` makes the planner expect one row; opening.py says why.
