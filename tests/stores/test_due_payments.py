@@ -260,8 +260,8 @@ async def test_the_end_of_a_refund_locks_the_payment_before_its_debit(
 
 async def somebody_waits(world: PostgresWorld) -> None:
     """Return once a statement on the database waits for a lock."""
-    waiting = """
-        SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"""
+    here = "datname = current_database() AND wait_event_type = 'Lock'"
+    waiting = f"SELECT count(*) FROM pg_stat_activity WHERE {here}"
     async with asyncio.timeout(60):
         while not await world.value(waiting):
             pass
