@@ -337,3 +337,15 @@ async def test_closing_ends_requests_under_way_and_those_that_wait(transport, mo
         await transport.aclose()
         assert known(await first) == (Evidence.AMBIGUOUS, TransportFault.CONNECTION_LOST)
         assert known(await second) == (Evidence.NOT_SENT, TransportFault.CLOSED)
+
+
+@pytest.mark.parametrize("turns", range(1, 8))
+async def test_a_request_that_connects_while_the_transport_closes_is_not_sent_afterwards(transport, turns):
+    async with raw_server(answering(200)) as server:
+        request = asyncio.create_task(post(transport, server.url.replace("localhost", "127.0.0.1")))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await transport.aclose()
+        evidence, fault = known(await request)
+        if evidence is Evidence.NOT_SENT:
+            assert (fault, server.requests) == (TransportFault.CLOSED, [])

@@ -82,6 +82,7 @@ class HttpPool:
     _places: dict[Origin, _Place] = field(default_factory=dict[Origin, _Place])
     _sweep: asyncio.TimerHandle | None = None
     _tls: ssl.SSLContext | None = None
+    _closed: bool = False
 
     def take_idle(self, origin: Origin) -> HttpConnection | None:
         """Return the connection that was used last; None when none is idle."""
@@ -94,6 +95,8 @@ class HttpPool:
 
     async def connect(self, origin: Origin) -> HttpConnection:
         """Return a new connection, or that of another request at the limit. Raises ExchangeError."""
+        if self._closed:
+            raise ExchangeError(TransportFault.CLOSED)
         place = self._places.setdefault(origin, _Place())
         while place.taken >= _CONNECTIONS_PER_ORIGIN:
             connection = await self._wait(place)
@@ -113,6 +116,9 @@ class HttpPool:
             _free(place)
         else:
             place.open.add(connection)
+        if self._closed:
+            connection.close()
+            raise ExchangeError(TransportFault.CLOSED)
         return connection
 
     def give_back(self, origin: Origin, connection: HttpConnection) -> None:
@@ -128,7 +134,8 @@ class HttpPool:
                 self._sweep = loop.call_later(_KEEP_ALIVE_S, self._close_idle)
 
     async def aclose(self) -> None:
-        """Close every connection."""
+        """Close every connection, and make no more."""
+        self._closed = True
         if self._sweep is not None:
             self._sweep.cancel()
         self._lookups.close()
