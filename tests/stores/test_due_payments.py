@@ -136,6 +136,20 @@ async def test_payments_of_a_former_schema_are_found(world: PostgresWorld):
     assert await wrong(world) == []
 
 
+async def test_one_update_repairs_what_was_written_without_the_trigger(world: PostgresWorld):
+    """`docs/operating.md` has it, for a restore with `--disable-triggers`."""
+    for number in (1, 2, 3):
+        await idle(world, number, due_in_s=3600)
+    await world.pool.execute("ALTER TABLE payments DISABLE TRIGGER USER")
+    await world.pool.execute("UPDATE payments SET due_at = now() WHERE id <> 'pay_3'")
+    await world.pool.execute("ALTER TABLE payments ENABLE TRIGGER USER")
+    await world.pool.execute("DELETE FROM due_payments WHERE payment_id <> 'pay_1'")
+    assert await taken(world) == {}
+    await world.pool.execute("UPDATE payments SET look_at = NULL WHERE due_at IS NOT NULL")
+    assert await wrong(world) == []
+    assert set(await taken(world)) == {"pay_1", "pay_2"}
+
+
 async def test_payments_that_wait_for_an_operator_are_marked(world: PostgresWorld):
     in_review = "SELECT in_review FROM due_payments"
     case = await opened(world)
