@@ -8,7 +8,7 @@ PICTURES ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url
-RUNTIME := pyproject.toml --extra server --extra embedded --extra otel
+RUNTIME := pyproject.toml --extra server --extra embedded
 PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 SUPPLY := .venv/supply/bin
 # The tests start some thousand processes: each would compile all modules anew.

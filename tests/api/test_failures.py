@@ -147,12 +147,16 @@ async def test_readiness_answers_whatever_a_check_raises(database_url, error, go
     )
 
 
-async def test_a_worker_whose_collectors_fail_answers_a_problem():
-    class Metrics:
+async def test_a_worker_whose_collectors_fail_answers_a_problem(monkeypatch):
+    class Failing:
+        def __init__(self, collectors):
+            pass
+
         def text(self):
             raise RuntimeError("canary")
 
-    transport = httpx.ASGITransport(metrics_app(Metrics()))  # type: ignore[arg-type]
+    monkeypatch.setattr("synccash.processes.metrics_server.Metrics", Failing)
+    transport = httpx.ASGITransport(metrics_app(()))  # type: ignore[arg-type]
     async with httpx.AsyncClient(transport=transport, base_url="http://worker") as client:
         answer = await client.get("/metrics")
     assert (answer.status_code, answer.headers["content-type"]) == (500, PROBLEM)

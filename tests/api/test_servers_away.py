@@ -100,8 +100,8 @@ async def known(api: Served, operator: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def behind_a_cut(database_url):
-    async with postgres_proxy(database_url) as between, served(between.url) as api:
+async def behind_a_cut(database_url, **settings):
+    async with postgres_proxy(database_url) as between, served(between.url, **settings) as api:
         yield api, between
 
 
@@ -120,9 +120,8 @@ async def test_without_postgresql_every_route_answers_503_and_none_fails(databas
     assert_each_said_so(told, who)
 
 
-async def test_an_unresponsive_postgresql_does_not_block_requests_indefinitely(database_url, monkeypatch):
-    monkeypatch.setattr("synccash.stores.postgres.pool.COMMAND_TIMEOUT_S", 0.2)
-    async with behind_a_cut(database_url) as (api, between):
+async def test_an_unresponsive_postgresql_does_not_block_requests_indefinitely(database_url):
+    async with behind_a_cut(database_url, database_statement_timeout_s=0.2) as (api, between):
         operator = await token_of(api.operators, "ama", "admin")
         ask, every = await asking(api, operator), await routes(api)
         await known(api, operator)

@@ -34,7 +34,8 @@ async def written_by_a_newer_version(url: str, table: str, order_id: str) -> Non
 async def waiting(url: str) -> dict[tuple[str, str], int]:
     pool = await connect(url, min_size=0, max_size=1)
     try:
-        return dict(await PostgresWaiting(Database(pool)).counts())
+        found = await PostgresWaiting(Database(pool)).counts()
+        return {name: one.count for name, one in found.items()}
     finally:
         await pool.close()
 

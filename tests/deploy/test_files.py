@@ -23,7 +23,7 @@ from deploy.roles import (
     unit_lines,
 )
 from synccash.api.route_scopes import ROUTE_SCOPES
-from synccash.cli import _commands
+from synccash.cli import commands
 from synccash.settings.loader import FIELDS, load_settings
 
 ROOT = DEPLOY.parent
@@ -39,7 +39,7 @@ OF_METRICS_SERVERS = frozenset({"/health/live", "/health/ready", "/metrics"})
 
 
 def parses(words: list[str]) -> bool:
-    _commands().parse_args(words, exit_on_error=False, print_error=False)
+    commands().parse_args(words, exit_on_error=False, print_error=False)
     return True
 
 

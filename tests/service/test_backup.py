@@ -10,6 +10,7 @@ import pytest
 from servers_fixture import execute, fresh_database
 from service.in_process import running_service
 from service.installation import call, wait_until
+from synccash.rails.registry import RAILS
 
 NUMBER = "0241234567"
 BACKUP_KEY = {"SYNCCASH_BACKUP_KEY": "b1" * 32}
@@ -48,11 +49,7 @@ def wait_for(service, payment_id: str, status: str) -> dict[str, Any]:
 
 
 def debits(service) -> list[Any]:
-    return [
-        entry
-        for rail in ("mtn_momo", "paystack", "hubtel", "pawapay")
-        for entry in service.booked("debits", rail)
-    ]
+    return [entry for rail in RAILS for entry in service.booked("debits", rail)]
 
 
 @pytest.mark.parametrize("key", [{}, BACKUP_KEY])
@@ -123,10 +120,10 @@ def test_a_restore_that_fails_on_the_way_leaves_the_database_as_it_was(command: 
     assert command("backup", str(file), environment=INSTALLATION)[0] == 0
     with fresh_database(servers) as target:
         # A name that the last statements of the archive want: the tables are there by then.
-        execute(target, "CREATE SEQUENCE payments_due")
+        execute(target, "CREATE SEQUENCE due_payments_in_order")
         there = {**INSTALLATION, "SYNCCASH_DATABASE_URL": target}
         code, _, told = command("restore", str(file), "--reason", "a test", environment=there)
         assert (code, "psql failed" in told) == (1, True), told
-        execute(target, "DROP SEQUENCE payments_due")
+        execute(target, "DROP SEQUENCE due_payments_in_order")
         code, _, told = command("restore", str(file), "--reason", "a test", environment=there)
         assert code == 0, told

@@ -16,6 +16,7 @@ from synccash.administration.maintenance.doctor.readers import Subject
 from synccash.administration.maintenance.doctor.readings import Level
 from synccash.local.up import sandbox_rails
 from synccash.processes.assembly.checks import check_settings
+from synccash.rails.registry import RAILS
 from synccash.sandbox.server import run_sandbox
 from synccash.settings.loader import Settings, load_settings
 from synccash.stores.encryption import encryption_of
@@ -77,12 +78,7 @@ async def test_a_sound_installation_has_no_failure_and_the_run_is_in_the_audit_l
         found = await examined(role_url, given)
     failed = [one for findings in found.values() for one in findings if one.level is Level.FAILED]
     assert failed == []
-    assert {finding.message.split()[0] for finding in found["rails"]} == {
-        "mtn_momo",
-        "paystack",
-        "hubtel",
-        "pawapay",
-    }
+    assert {finding.message.split()[0] for finding in found["rails"]} == set(RAILS)
     assert levels(found["role"]) == levels(found["valkey"]) == levels(found["clock"]) == {Level.OK}
     async with opened(role_url, given) as database:
         [entry] = await database.repeat("SELECT actor, action, reason FROM audit")

@@ -40,6 +40,7 @@ URLS = {
     "database_url": f"postgresql://ledger:{CANARY}@127.0.0.1:9/synccash?connect_timeout=1",
     "migration_database_url": f"postgresql://owner:{CANARY}@127.0.0.1:9/synccash?connect_timeout=1",
     "valkey_url": f"redis://:{CANARY}@127.0.0.1:9/0",
+    "traces_url": f"https://traces:{CANARY}@collector.example/v1/traces",
     "fraud_url": f"https://risk:{CANARY}@fraud.example/decisions?token={CANARY}",
 }
 KEYS = {"encryption_keys": f"1:{CANARY}"}
