@@ -53,6 +53,10 @@ EXCEPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "0021_audit_chain.sql": ("only operators' actions write to the audit log", (_INDEX, _INDEX)),
     "0022_encrypted_approvals.sql": (_SMALL, (_VALID, _VALID)),
+    "0025_heap_only_updates.sql": (
+        "it waits 50 ms for the lock at most, and holds it for a moment",
+        (_DROP_INDEX, _DROP_INDEX),
+    ),
 }
 """Released migrations that break rules: the reason, and how often each rule is broken."""
 

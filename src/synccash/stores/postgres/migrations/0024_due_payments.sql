@@ -7,7 +7,6 @@
 --
 -- The row of a payment is written only under the lock of the payment's own row, by the trigger below, so
 -- processes of the former release, which know nothing of it, keep it right too.
-SET LOCAL lock_timeout = '5s';
 
 CREATE TABLE due_payments (
     payment_id text PRIMARY KEY,

@@ -6,7 +6,6 @@
 --
 -- A worker of the former release finds due payments without the index, by reading the whole table. Only the
 -- locks are waited for: dropping an index takes no time.
-SET LOCAL lock_timeout = '5s';
 DROP INDEX payments_due;
 DROP INDEX payments_for_a_human;
 ALTER TABLE payments SET (fillfactor = 50);

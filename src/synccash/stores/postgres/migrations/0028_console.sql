@@ -8,11 +8,6 @@ CREATE TABLE operator_links (
     expires_at  timestamptz NOT NULL
 );
 
--- The console finds orders by the transaction id that a provider quotes.
-CREATE INDEX attempts_of_transaction ON attempts (provider_transaction_id)
-    WHERE provider_transaction_id IS NOT NULL;
-
 -- migrate:down
 
-DROP INDEX attempts_of_transaction;
 DROP TABLE operator_links;
