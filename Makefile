@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := demo
 .PHONY: help demo up test test-slow test-browser test-bare test-prometheus test-rolling test-standby failover \
-	coverage drill mutants check format generate bench audit sbom lock clean
+	coverage drill mutants check format generate docs bench audit sbom lock clean
 
 # Lists the commands: the lines of this file with two number signs.
 help:
@@ -105,6 +105,10 @@ generate: .venv/dev ## what is generated and checked in
 	$(BIN)/python tools/sync_client.py
 	$(BIN)/python tools/metrics_page.py
 
+docs: .venv/docs ## the documents as a web site: build/site/index.html
+	$(BIN)/python tools/site_sources.py build/site-sources
+	$(BIN)/zensical build --clean --strict
+
 bench: .venv/bench ## benchmarks; PART=toolkit,limiter chooses
 	$(BIN)/python -m bench $(PART)
 
@@ -130,6 +134,7 @@ lock: ## new lock files, after dependencies have changed
 	$(COMPILE) --group build -c requirements/run.txt -o requirements/build.txt
 	$(COMPILE) $(RUNTIME) --group dev -c requirements/run.txt -c requirements/build.txt -o requirements/dev.txt
 	$(COMPILE) $(RUNTIME) --group peers -c requirements/dev.txt -o requirements/bench.txt
+	$(COMPILE) --group docs -c requirements/dev.txt -o requirements/docs.txt
 	$(COMPILE) --group supply -o requirements/supply.txt
 
 clean: ## remove .venv and .synccash
@@ -151,6 +156,10 @@ clean: ## remove .venv and .synccash
 
 .venv/dev: .venv/run requirements/dev.txt
 	$(PIP) --require-hashes --no-deps -r requirements/dev.txt
+	touch $@
+
+.venv/docs: .venv/dev requirements/docs.txt
+	$(PIP) --require-hashes --no-deps -r requirements/docs.txt
 	touch $@
 
 .venv/supply/done: .venv/python requirements/supply.txt
