@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 TOP_PAGES = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
+    "CODE_OF_CONDUCT.md": "code-of-conduct.md",
     "SECURITY.md": "security-policy.md",
     "CHANGELOG.md": "changelog.md",
 }
