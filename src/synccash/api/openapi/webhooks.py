@@ -53,6 +53,14 @@ _CHANGED: Mapping[str, Mapping[str, Any]] = {
 }
 """What an example has of the event, by the part of its type after the dot."""
 
+_ATTEMPT: Mapping[str, Mapping[str, Any]] = {
+    "processing": {"state": "acknowledged", "provider_code": None},
+    "requires_action": {"state": "acknowledged", "provider_code": None},
+    "failed": {"state": "declined", "provider_code": "INTERNAL_PROCESSING_ERROR"},
+}
+"""What the attempt of an example has where no money has moved. A canceled payment has no attempt."""
+_NOT_RECEIVED: Mapping[str, Any] = {"amount_received": 0, "provider_transaction_id": None}
+
 _MEANINGS: Mapping[str, str] = {
     "payment.processing": "The payment was sent to a rail, and its outcome is not known yet.",
     "payment.requires_action": "The payer has to do what `next_action` says.",
@@ -102,8 +110,11 @@ def webhooks() -> dict[str, Any]:
 def webhook_example(event_type: str) -> dict[str, Any]:
     """Return an example of the body of an event."""
     kind, _, change = event_type.partition(".")
-    changed = _CHANGED[change]
-    example: dict[str, Any] = {**ANSWER_EXAMPLES[EVENT_OBJECTS[kind].__name__], **changed}
+    example: dict[str, Any] = {**ANSWER_EXAMPLES[EVENT_OBJECTS[kind].__name__], **_CHANGED[change]}
+    if "attempts" in example and (change in _ATTEMPT or change == "canceled"):
+        attempts = [{**one, **_ATTEMPT[change]} for one in example["attempts"] if change in _ATTEMPT]
+        unpaid = {**_NOT_RECEIVED, "attempts": attempts, "attempt_count": len(attempts)}
+        example |= {name: value for name, value in unpaid.items() if name in example}
     return {**EVENT, "type": event_type, "data": {"object": example}}
 
 
