@@ -24,6 +24,15 @@ _SENTINEL_PORT = 26_379
 _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 
 
+_ENDING: set[asyncio.Task[Any]] = set()
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    _ENDING.discard(task)
+    if not task.cancelled():
+        task.exception()  # Else a failure that nobody waits for is logged.
+
+
 @dataclass(frozen=True, slots=True)
 class Sentinels:
     """The Sentinels of a URL, and the name under which they watch the servers.
@@ -52,9 +61,11 @@ class Sentinels:
         except TimeoutError:
             pass
         finally:
+            # Not cancelled: redis-py would leave a connection open that is about to be made. Each ends within
+            # its own deadline.
             for task in asked:
-                task.cancel()
-            await asyncio.gather(*asked, return_exceptions=True)
+                _ENDING.add(task)
+                task.add_done_callback(_forget)
         raise MasterNotFoundError(f"no Sentinel names a primary of {self.service}")
 
     async def _ask(self, address: tuple[str, int], deadline_s: float) -> tuple[str, int]:
