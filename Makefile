@@ -32,7 +32,7 @@ up: .venv/run ## the service on this machine, with simulated rails, until Ctrl-C
 test: .venv/dev ## the test suite on real PostgreSQL and Valkey, without the slow tests
 	$(PYTEST) -m "not slow"
 
-# Every fault at every rail, fuzzed bodies for each call, the types of the toolkit's uses, a run of a bench.
+# Every fault at every rail, fuzzed bodies for each call, commands in processes of their own, types, a bench.
 test-slow: .venv/dev ## the slow tests
 	$(PYTEST) -m slow
 

@@ -12,6 +12,8 @@ from service.in_process import running_service
 from service.installation import call, wait_until
 from synccash.rails.registry import RAILS
 
+pytestmark = pytest.mark.slow
+
 NUMBER = "0241234567"
 BACKUP_KEY = {"SYNCCASH_BACKUP_KEY": "b1" * 32}
 INSTALLATION = {"SYNCCASH_INSTALLATION_KEY": "5c" * 32}

@@ -9,6 +9,8 @@ import pytest
 from api.served import served
 from synccash.payments.payer import ERASED
 
+pytestmark = pytest.mark.slow
+
 WITHOUT = {"SYNCCASH_ENCRYPTION_KEYS": "", "SYNCCASH_LOOKUP_KEY": ""}
 ROTATED = {"SYNCCASH_ENCRYPTION_KEYS": f"2:{'e3' * 32},1:{'e1' * 32}"}
 ONLY_NEW = {"SYNCCASH_ENCRYPTION_KEYS": f"2:{'e3' * 32}"}

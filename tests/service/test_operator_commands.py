@@ -15,6 +15,8 @@ from synccash.administration.errors import AdministrationError
 from synccash.administration.token_file import delete_token, store_token, stored_token
 from synccash.settings.loader import Settings
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def service(database_url, tmp_path):
