@@ -330,7 +330,9 @@ class TracedOutbox(PostgresWebhooks):
             url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float
         ) -> DeliveryResult:
             event_id = headers.get(_WEBHOOK_ID, "")
-            order_id, traceparent = self._known.pop(event_id, ("", None))
+            order_id, traceparent = self._known.get(
+                event_id, ("", None)
+            )  # several endpoints may get one event
             attributes = {ORDER_ID: order_id, "synccash.event_id": event_id}
             parent = context_of(traceparent)
             with self.tracing.span("webhook", attributes, parent=parent, kind=SpanKind.PRODUCER) as span:

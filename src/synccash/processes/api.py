@@ -40,6 +40,7 @@ from synccash.observability.metrics import (
 )
 from synccash.observability.prometheus import BreakerCollector, RetryCollector
 from synccash.payments.access import Credential, Principal
+from synccash.payments.history import SUCCESS_GOAL
 from synccash.payments.operator import SignedIn, SignInThrottledError
 from synccash.payments.request import Tenant
 from synccash.processes.assembly.service import Service, assembled
@@ -60,8 +61,6 @@ from synccash.stores.postgres.operators import PostgresOperators
 from synccash.stores.postgres.runtime_role import RoleCheck
 
 log = structlog.get_logger("synccash.api")
-_SUCCESS_GOAL = 0.999
-"""The share of ended payments that should have succeeded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +132,7 @@ def build_console(service: Service, loaded: LoadedSettings) -> Console:
             waiting=lambda: {name: one.count for name, one in service.backlog.counted.items()},
             reading=PostgresConsoleReading(service.database),
             settings=tuple(loaded.shown()),
-            success_goal=_SUCCESS_GOAL,
+            success_goal=SUCCESS_GOAL,
         )
     )
 
