@@ -149,6 +149,14 @@ async def test_money_that_went_back_is_an_answer_and_no_failure_of_the_rail():
     assert scene.seen("mtn_momo:status").successes == 1
 
 
+async def test_an_unknown_reference_is_an_answer_and_no_failure_of_the_rail():
+    scene = Scene()
+    with capture_logs() as logs:
+        await scene.ask(replace(no_information("not_found"), unknown_reference=True))
+    assert logs == []
+    assert scene.seen("mtn_momo:status").successes == 1
+
+
 async def test_an_accepted_order_and_a_payer_without_money_write_no_line():
     scene = Scene()
     poor = Failure(FailureCode.INSUFFICIENT_FUNDS)

@@ -7,6 +7,7 @@ import pytest
 
 from rails.hubtel_bench import CLIENT, PREPAID, SECRET, HubtelBench
 from rails.raw_server import answering, raw_server
+from synccash.engine.dispatch.policy_dispatch import judge_inquiry
 from synccash.engine.system import SystemClock
 from synccash.payments.failure import FailureCode
 from synccash.payments.payer import Network
@@ -15,6 +16,7 @@ from synccash.rails.hubtel.connector import Hubtel
 from synccash.rails.registry import build_rails
 from synccash.rails.transport import Transport
 from synccash.resilience.evidence import Evidence
+from synccash.resilience.verdict import Outcome
 from synccash.settings.loader import Settings, SettingsError
 from synccash.settings.secret import Secret
 
@@ -186,3 +188,18 @@ def test_half_an_account_is_refused_with_what_is_missing(missing):
 def test_what_cannot_be_used_is_refused_by_name(key, value):
     with pytest.raises(SettingsError, match=f"{key} must"):
         build(**ACCOUNT | {key: value})
+
+
+@pytest.mark.parametrize("operation", [Operation.COLLECT, Operation.PAYOUT])
+async def test_an_inquiry_about_an_unknown_reference_is_no_failure_of_hubtel(bench, operation):
+    answer = await bench.inquire(bench.order(operation))
+    assert answer.status_at_rail is RailStatus.NO_INFORMATION
+    assert judge_inquiry(answer).outcome is Outcome.OK
+
+
+async def test_a_path_that_hubtel_does_not_have_is_a_failure(bench):
+    hosts = f"{bench.settings.status_url}/elsewhere"
+    rail = bench.connector_at(hosts)
+    order = bench.order(account=rail.account)
+    answer = await rail.inquire(rail.account, order.operation, order.reference, timeout_s=5.0)
+    assert judge_inquiry(answer).outcome is Outcome.FAILED

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synccash.payments.failure import FailureCode, WhoseProblem
-from synccash.payments.rail import CallbackNote, NextActionType, Operation, RailStatus
+from synccash.payments.rail import CallbackNote, NextActionType, Operation, RailStatus, cause_of
 from synccash.rails.hubtel.answers import ACCEPTED_CODES, CODES, judge_send, judge_status, read_callback
 from synccash.rails.transport import Exchange, TransportFailure, TransportFault
 from synccash.resilience.evidence import Evidence
@@ -164,6 +164,35 @@ def test_what_cannot_be_taken_for_an_end_is_no_information(data, why):
 def test_a_code_of_the_query_is_not_a_state_of_the_payment():
     assert stands({"status": "Paid"}, code="0001").status_at_rail is RailStatus.NO_INFORMATION
     assert stands({"status": "Paid"}, code="2001").status_at_rail is RailStatus.NO_INFORMATION
+
+
+NOT_KNOWN = {"message": "Transaction not found.", "responseCode": "4000", "data": None}
+
+
+@pytest.mark.parametrize("operation", [COLLECT, REFUND, PAYOUT])
+def test_an_unknown_reference_proves_nothing_and_is_no_fault_of_hubtel(operation):
+    answer = judge_status(said(404, NOT_KNOWN), operation, OURS)
+    assert (answer.status_at_rail, answer.provider_code) == (RailStatus.NO_INFORMATION, "not_found")
+    assert answer.unknown_reference
+    assert cause_of(answer) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (404, {"message": "Not found"}),
+        (404, {"message": "Invalid keys.", "responseCode": "4101", "data": None}),
+        (404, NOT_KNOWN | {"data": {"status": "Paid"}}),
+        (404, {}),
+        (500, NOT_KNOWN),
+        (200, NOT_KNOWN),
+    ],
+)
+def test_an_answer_of_another_form_does_not_say_that_a_reference_is_unknown(status, body):
+    answer = judge_status(said(status, body), COLLECT, OURS)
+    assert answer.status_at_rail is RailStatus.NO_INFORMATION
+    assert not answer.unknown_reference
+    assert cause_of(answer) is not None
 
 
 @pytest.mark.parametrize("operation", [REFUND, PAYOUT])

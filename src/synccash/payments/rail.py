@@ -157,6 +157,8 @@ class StatusAnswer:
     `refused_locally`: the connector sent no inquiry; the rail's health is not touched. `deferred`: it sent
     none because the rail's rate limit left no turn in time, and the inquiry is to be repeated.
     `cause`: why the answer gives no information.
+    `unknown_reference`: the rail answered in its own form that it does not know the reference, and does not
+    document that as proof: the answer is NO_INFORMATION about the money, and no failure of the rail.
     `went_back`: the money arrived and was returned; `perhaps_refunded`: our own refund may be the reason for
     that answer.
     """
@@ -177,6 +179,7 @@ class StatusAnswer:
     deferred: bool = False
     went_back: bool = False
     perhaps_refunded: bool = False
+    unknown_reference: bool = False
     cause: Cause | None = field(default=None, compare=False)
 
 
@@ -205,10 +208,10 @@ class FloatAnswer:
 def cause_of(answer: SendAnswer | StatusAnswer | FloatAnswer) -> Cause | None:
     """Return why an answer is a failure; None for one that is none.
 
-    Without a cause of the connector's own, it follows from what the answer proves. That money went back is
-    understood, although it proves no status.
+    Without a cause of the connector's own, it follows from what the answer proves. That money went back, or
+    that a reference is unknown, is understood, although it proves no status.
     """
-    if isinstance(answer, StatusAnswer) and answer.went_back:
+    if isinstance(answer, StatusAnswer) and (answer.went_back or answer.unknown_reference):
         return None
     if answer.cause is not None:
         return answer.cause

@@ -80,8 +80,11 @@ class HealthRecordingDispatch:
         if answer.refused_locally:
             return answer
         took_s = self.health.now() - began - answer.paced_s
-        is_lost = answer.status_at_rail is RailStatus.NOT_FOUND and attempt.evidence is Evidence.ACCEPTED
-        is_uninformative = is_lost or answer.status_at_rail is RailStatus.NO_INFORMATION
+        is_unknown = answer.status_at_rail is RailStatus.NOT_FOUND or answer.unknown_reference
+        if is_unknown:
+            is_uninformative = attempt.evidence is Evidence.ACCEPTED
+        else:
+            is_uninformative = answer.status_at_rail is RailStatus.NO_INFORMATION
         slow = 1.0 if is_uninformative else self.health.settings.slowness(took_s)
         key = (rail.name, "", attempt.operation.value)
         self.health.record(key, HealthAspect.INQUIRY, good=1.0 - slow, bad=slow)

@@ -85,7 +85,7 @@ def judge_inquiry(result: StatusAnswer | BaseException) -> Verdict:
     if not isinstance(result, BaseException) and result.refused_locally:
         return Verdict(Outcome.IGNORED)
     if not isinstance(result, BaseException) and (
-        result.went_back or result.status_at_rail is not RailStatus.NO_INFORMATION
+        result.went_back or result.unknown_reference or result.status_at_rail is not RailStatus.NO_INFORMATION
     ):
         return Verdict(Outcome.OK)
     return Verdict(Outcome.FAILED, cause=_breaker_cause(result))

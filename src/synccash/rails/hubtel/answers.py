@@ -100,6 +100,7 @@ _SEND_MONEY_STATUSES: Mapping[str, RailStatus] = {
 }
 _APPROVE = NextAction(NextActionType.APPROVE_ON_PHONE, "Approve the payment with your PIN on your phone.")
 _CODE = re.compile(r"[0-9]{4}", re.ASCII)
+_SAYS_NOT_FOUND = re.compile(r"not found|does not exist", re.IGNORECASE)
 _MENTIONS_REFERENCE = re.compile(r"duplicat|reference|already", re.IGNORECASE)
 
 
@@ -134,6 +135,8 @@ def judge_status(
     if isinstance(answer, TransportFailure):
         return no_response(answer)
     body = _with_lower_names(answer.json_object())
+    if answer.status == 404 and body is not None and _is_unknown_reference(body):
+        return replace(no_information("not_found"), unknown_reference=True, cause=None)
     if answer.status != 200 or body is None:
         return no_status(answer, _code(body))
     data = _with_lower_names(body.get("data")) or {}
@@ -145,6 +148,17 @@ def judge_status(
         return wrong_reference(named)
     status = _read_status(data, collects=collects)
     return status if named is None else replace(status, reference=client_reference)
+
+
+def _is_unknown_reference(body: Mapping[str, Any]) -> bool:
+    """True for Hubtel's envelope with a text that says "not found", and with no data.
+
+    It proves nothing about the money: Hubtel does not publish this answer, and gives it for the first five
+    minutes of every request. A 404 of a gateway has another form, and counts as a fault.
+    """
+    message = body.get("message")
+    says_so = isinstance(message, str) and _SAYS_NOT_FOUND.search(message) is not None
+    return says_so and _code(body) is not None and body.get("data") in (None, {})
 
 
 def _read_status(data: Mapping[str, Any], *, collects: bool) -> StatusAnswer:
