@@ -120,6 +120,21 @@ async def test_without_postgresql_every_route_answers_503_and_none_fails(databas
     assert_each_said_so(told, who)
 
 
+@pytest.mark.parametrize(("trouble", "state"), [("cut", "away"), ("silence", "silent")])
+async def test_health_says_whether_postgresql_is_away_or_hangs(database_url, trouble, state):
+    async with behind_a_cut(database_url) as (api, between):
+        await known(api, await token_of(api.operators, "ama", "admin"))
+        if trouble == "cut":
+            await between.cut()
+        else:
+            between.silence()
+        async with asyncio.timeout(12):
+            answer = await api.send("GET", "/resilience/health", key=api.admin_key)
+    shown = answer.json()
+    assert (answer.status_code, shown["status"]) == (200, "unavailable")
+    assert (shown["troubles"][0]["what"], shown["troubles"][0]["state"]) == ("postgresql", state)
+
+
 async def test_an_unresponsive_postgresql_does_not_block_requests_indefinitely(database_url):
     async with behind_a_cut(database_url, database_statement_timeout_s=0.2) as (api, between):
         operator = await token_of(api.operators, "ama", "admin")

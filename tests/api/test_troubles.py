@@ -2,7 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
-from synccash.api.v1.troubles import breaker_notices, breaker_troubles, callback_troubles
+from synccash.api.v1.troubles import breaker_notices, breaker_troubles, callback_troubles, database_trouble
+from synccash.observability.health import DatabaseState
 from synccash.payments.causes import Cause, CauseCode
 from synccash.payments.document import moment
 
@@ -83,3 +84,13 @@ def test_missing_callbacks_are_a_trouble_with_a_code():
     (found,) = callback_troubles([("mtn_momo", 3)])
     assert (found["what"], found["cause"]) == ("mtn_momo:callbacks", "callbacks_missing")
     assert "public_url" in found["detail"]
+
+
+def test_each_way_in_which_postgresql_fails_has_its_own_words_and_what_to_do():
+    found = {state: database_trouble(state) for state in DatabaseState if state is not DatabaseState.OK}
+    assert database_trouble(DatabaseState.OK) is None
+    assert len({one["detail"] for one in found.values()}) == len(found)
+    assert "hangs" in found["silent"]["detail"]
+    assert "accepts no connection" in found["away"]["detail"]
+    assert "takes no writes" in found["read_only"]["detail"]
+    assert all(one["action"] in one["detail"] for one in found.values())

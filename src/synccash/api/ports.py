@@ -79,6 +79,10 @@ class Health(Protocol):
 
     async def database(self) -> bool: ...
 
+    async def database_state(self) -> str:
+        """Return `ok`, or how PostgreSQL fails: `away`, `silent` or `read_only`."""
+        ...
+
     async def schema(self) -> str | None:
         """Return why this version cannot work with the database's schema; None when it can."""
         ...

@@ -1,9 +1,10 @@
 """Checks PostgreSQL, Valkey and the rails of this process, for load balancers and operators."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 import asyncpg
 
@@ -12,6 +13,8 @@ from synccash.payments.errors import StoreUnavailableError
 from synccash.payments.recovery import Recovery
 from synccash.stores.postgres.pool import Pool
 from synccash.stores.postgres.recovery import Durability
+
+T = TypeVar("T")
 
 UNCONFIRMED = "unconfirmed"
 _TIMEOUT_S = 2.0
@@ -26,6 +29,46 @@ _UNREACHABLE = (
 )
 
 
+class DatabaseState(StrEnum):
+    """What PostgreSQL does with a query that asks whether it takes writes."""
+
+    OK = "ok"
+    AWAY = "away"
+    """It refuses the connection, or ends it."""
+    SILENT = "silent"
+    """It holds the connection and does not answer in time."""
+    READ_ONLY = "read_only"
+
+
+_abandoned: set[asyncio.Task[Any]] = set()
+
+
+async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """Return the result of `work`; raise TimeoutError after `seconds`, also if canceling it takes longer.
+
+    A canceled statement first asks PostgreSQL to cancel it, and waits for the answer. A server that hangs
+    gives none, so `asyncio.timeout` would wait with it.
+    """
+    task = asyncio.create_task(work, name="health_check")
+    try:
+        done, _ = await asyncio.wait({task}, timeout=seconds)
+    finally:
+        if not task.done():
+            task.cancel()
+            _abandoned.add(task)
+            task.add_done_callback(_forget)
+    if not done:
+        raise TimeoutError
+    return task.result()
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    _abandoned.discard(task)
+    if not task.cancelled():
+        # Reading the exception keeps asyncio from logging it: the check has reported its time-out.
+        task.exception()
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceHealth:
     """Checks each part with a short timeout. `ping` checks Valkey; None when the service runs without it.
@@ -37,24 +80,33 @@ class ServiceHealth:
     configured_rails: Mapping[str, AccountRail]
     dispatch: Dispatch
     recovery: Callable[[], Recovery]
-    durability_of: Callable[[], Awaitable[Durability]]
+    durability_of: Callable[[], Coroutine[Any, Any, Durability]]
     current_warnings: Callable[[], Sequence[tuple[str, str]]] = tuple
     current_silent_rails: Callable[[], Sequence[tuple[str, int]]] = tuple
     draining: Callable[[], bool] = lambda: False
-    schema_of: Callable[[], Awaitable[str | None]] | None = None
+    schema_of: Callable[[], Coroutine[Any, Any, str | None]] | None = None
 
     async def database(self) -> bool:
         """True when PostgreSQL answers a query and takes writes."""
+        return await self.database_state() is DatabaseState.OK
+
+    async def database_state(self) -> DatabaseState:
+        """Return whether PostgreSQL answers a query and takes writes, and if not, how it fails."""
         try:
-            async with asyncio.timeout(_TIMEOUT_S):
-                if await self.pool.fetchval(_TAKES_WRITES):
-                    return True
-                # A process that is not ready gets no requests, so no refused write would replace the pool's
-                # connections to the former primary: the check does.
-                await self.pool.expire_connections()
+            takes_writes = await within(_TIMEOUT_S, self._takes_writes())
+        except TimeoutError:
+            return DatabaseState.SILENT
         except _UNREACHABLE:
-            pass
-        return False
+            return DatabaseState.AWAY
+        return DatabaseState.OK if takes_writes else DatabaseState.READ_ONLY
+
+    async def _takes_writes(self) -> bool:
+        takes_writes = bool(await self.pool.fetchval(_TAKES_WRITES))
+        if not takes_writes:
+            # A process that is not ready gets no requests, so no refused write would replace the pool's
+            # connections to the former primary: the check does.
+            await self.pool.expire_connections()
+        return takes_writes
 
     async def schema(self) -> str | None:
         """Return why this version cannot work with the schema; None when it can, or while PostgreSQL does
@@ -62,8 +114,7 @@ class ServiceHealth:
         if self.schema_of is None:
             return None
         try:
-            async with asyncio.timeout(_TIMEOUT_S):
-                return await self.schema_of()
+            return await within(_TIMEOUT_S, self.schema_of())
         except (TimeoutError, StoreUnavailableError):
             return None
 
@@ -79,8 +130,8 @@ class ServiceHealth:
         """Return how durable PostgreSQL's commits are, with a text for each way to lose one; None while
         PostgreSQL does not answer."""
         try:
-            found = await self.durability_of()
-        except StoreUnavailableError:
+            found = await within(_TIMEOUT_S, self.durability_of())
+        except (TimeoutError, StoreUnavailableError):
             return None
         return {**asdict(found), "weaknesses": found.weaknesses()}
 

@@ -24,11 +24,19 @@ from synccash.api.schemas.resilience_answers import (
 from synccash.api.v1.management import Management, ReasonParameter, reason_of
 from synccash.api.v1.rate_limits import block_key, get_limits, unblock_key
 from synccash.api.v1.routes import dry_run
-from synccash.api.v1.troubles import breaker_notices, breaker_troubles, callback_troubles, trouble
+from synccash.api.v1.troubles import (
+    breaker_notices,
+    breaker_troubles,
+    callback_troubles,
+    database_trouble,
+    trouble,
+)
 from synccash.payments.errors import StoreUnavailableError
 
 Name = Annotated[str, PathParameter()]
 _WINDOW_S = 3_600.0
+_NOTICES_S = 2.0
+"""For how long health waits for its notices, which need PostgreSQL, in seconds."""
 
 
 @get("/circuit-breakers", responses=answers({200: BreakerList}))
@@ -117,13 +125,14 @@ async def resilience_health(
     """Return `ok`, `degraded` or `unavailable`, with each trouble and what to do about it; `notices` are no
     troubles."""
     del operator
-    database, valkey, known, durability, notices = await asyncio.gather(
-        health.database(),
+    database_state, valkey, known, durability, notices = await asyncio.gather(
+        health.database_state(),
         health.valkey(),
         management.breakers.all(),
         health.durability(),
         _notices(management),
     )
+    database = database_trouble(database_state)
     now = datetime.now(UTC)
     troubles = breaker_troubles(known, now) + callback_troubles(health.silent_rails())
     notices += breaker_notices(known, now)
@@ -133,7 +142,7 @@ async def resilience_health(
         for one in floats
         if one["is_low"]
     ]
-    rail_statuses = health.rails() if database else {}
+    rail_statuses = health.rails() if database is None else {}
     for name in sorted(name for name, status in rail_statuses.items() if status == "unconfirmed"):
         detail = (
             "The credentials of this account have changed, so nothing new is sent to it. If they belong to "
@@ -153,10 +162,9 @@ async def resilience_health(
             "docs/operating.md, then run `synccash recovery release`."
         )
         troubles.insert(0, trouble("recovery", "active", detail))
-    if not database:
-        detail = "PostgreSQL is unreachable or read-only, so no request is accepted. Restore it first."
-        troubles.insert(0, trouble("postgresql", "away", detail))
-    status = "unavailable" if not database else "degraded" if troubles else "ok"
+    if database is not None:
+        troubles.insert(0, database)
+    status = "unavailable" if database is not None else "degraded" if troubles else "ok"
     states = {one["name"]: one["state"] for one in known}
     shown = {"status": status, "troubles": troubles, "breakers": states}
     return json({**shown, "notices": notices, "durability": durability, "floats": floats})
@@ -165,8 +173,9 @@ async def resilience_health(
 async def _notices(management: Management) -> list[dict[str, str]]:
     """Return what an operator should know although nothing is wrong. Nothing while PostgreSQL is away."""
     try:
-        four_eyes, role = await asyncio.gather(management.four_eyes.notice(), management.role_notice())
-    except StoreUnavailableError:
+        async with asyncio.timeout(_NOTICES_S):
+            four_eyes, role = await asyncio.gather(management.four_eyes.notice(), management.role_notice())
+    except (TimeoutError, StoreUnavailableError):
         return []
     found = [("four_eyes", "off", four_eyes), ("database_role", "owner", role)]
     return [

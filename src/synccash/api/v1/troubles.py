@@ -54,6 +54,33 @@ def callback_troubles(rails: Sequence[tuple[str, int]]) -> list[Trouble]:
     ]
 
 
+_RESTORE = "No request is accepted until it works. See PostgreSQL is unavailable in docs/operating.md."
+_DATABASE: Mapping[str, tuple[str, str]] = {
+    "away": (
+        "PostgreSQL accepts no connection, or ended it.",
+        f"Check that the server runs, and the network to it; start it or fail over. {_RESTORE}",
+    ),
+    "silent": (
+        "PostgreSQL hangs: it holds connections and does not answer within 2 s.",
+        "Check the server's host: its disk, its load, and whether its processes are stopped (state T in "
+        f"`ps`; `kill -CONT` lets them go on). If it stays silent, fail over. {_RESTORE}",
+    ),
+    "read_only": (
+        "PostgreSQL answers and takes no writes: it is a standby, or writes are switched off.",
+        "Promote it, or let database_url name the host that takes writes, or reset "
+        f"default_transaction_read_only. {_RESTORE}",
+    ),
+}
+
+
+def database_trouble(state: str) -> Trouble | None:
+    """Return the trouble of PostgreSQL with what to do about it; None when it works."""
+    if state == "ok":
+        return None
+    happened, action = _DATABASE[state]
+    return trouble("postgresql", state, f"{happened} {action}", action=action)
+
+
 def _state(breaker: Mapping[str, Any], now: datetime) -> str | None:
     """Return the state of a breaker as a trouble; None when it is none."""
     state, statistics = breaker["state"], breaker["statistics"]
