@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.scripted import ACCEPTED, SUCCEEDED, UNREACHABLE, Desk, ScriptedRail
+from engine.scripted import ACCEPTED, NO_ANSWER, SUCCEEDED, UNREACHABLE, Desk, ScriptedRail
 from synccash.engine.requests.review import Resolution
 from synccash.payments.failure import FailureCode
 from synccash.payments.inquiry_schedule import InquirySchedule
@@ -118,6 +118,19 @@ async def test_an_inquiry_without_a_turn_changes_nothing_and_is_repeated(desk: D
     desk.first.status_at_rail = SUCCEEDED
     await desk.work()
     assert (await desk.order(payment_id)).status == "succeeded"
+
+
+async def test_an_expired_lost_order_whose_rail_was_not_asked_says_so_once(desk: Desk):
+    desk.first.answers = [NO_ANSWER]
+    payment_id = (await desk.pay())["id"]
+    desk.first.status_at_rail = no_turn("status_cap", timeout_s=5.0)
+    await desk.work()
+    await desk.pool.execute("UPDATE payments SET expires_at = now()")
+    for _ in range(3):
+        await desk.work()
+    assert await desk.waiting() == [(payment_id, "under_review")]
+    codes = "SELECT data->>'code' FROM timeline WHERE order_id = $1 AND kind = 'inquired'"
+    assert [row["?column?"] for row in await desk.pool.fetch(codes, payment_id)] == ["status_cap"]
 
 
 async def test_an_inquiry_after_a_callback_stays_urgent_until_it_gets_a_turn(desk: Desk):

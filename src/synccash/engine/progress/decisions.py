@@ -415,7 +415,8 @@ class Decisions:
         is lost and has expired by now: the inquiries of one turn may take longer than the time it had left.
 
         An inquiry that got no turn under the rail's rate limit is only put off: it is not counted, and no
-        reason for a review. After a callback it does not wait for the schedule, which may be an hour.
+        reason for a review. After a callback it does not wait for the schedule, which may be an hour. If the
+        order goes under review at its expiry all the same, the timeline says that the rail was not asked.
         """
         answered = replace(case, as_of=self.clock.now())
         age = age_s(case, after)
@@ -455,7 +456,12 @@ class Decisions:
         }
         if answer.refused_locally:
             facts["code"] = answer.provider_code
-        entries = () if answer.deferred else (self.commit_builder.entry("inquired", facts),)
+        is_new_review = (
+            order.status_detail is StatusDetail.UNDER_REVIEW
+            and detail_before is not StatusDetail.UNDER_REVIEW
+        )
+        is_noted = is_new_review or not answer.deferred
+        entries = (self.commit_builder.entry("inquired", facts),) if is_noted else ()
         return self.commit_builder.commit(case, order, after, lease=ReleaseLease(wait_s), timeline=entries)
 
     def _review_if_overdue(self, case: Case, after: Attempt, order: Order) -> Order:
