@@ -11,6 +11,7 @@ from synccash.administration.maintenance.doctor.readings import (
     ClockReading,
     DatabaseReading,
     DiskReading,
+    DuePaymentsReading,
     EncryptionReading,
     Level,
     ProxyReading,
@@ -37,6 +38,7 @@ DATABASE = DatabaseReading(
 SCHEMA = SchemaReading(applied=frozenset({"0001", "0002"}), known=frozenset({"0001", "0002"}))
 ROLE = RoleReading(role="synccash_service", excess=None, missing=[], is_local=False)
 ENCRYPTION = EncryptionReading(has_keys=True, is_lookup_key_wrong=False)
+DUE_PAYMENTS = DuePaymentsReading(missing=0, examined=10_000)
 VALKEY = ValkeyReading(version="9.1.2", role="master", may_write=True)
 RAIL = RailReading(
     rail="paystack",
@@ -90,6 +92,8 @@ CASES = [
     (judgements.judge_role, ROLE, {"missing": ["INSERT on events"]}, Level.FAILED, "INSERT on events"),
     (judgements.judge_role, ROLE, {"excess": "It owns the tables. Give it a role"}, Level.WARNING, "Give it"),
     (judgements.judge_role, ROLE, {"excess": "x", "is_local": True}, Level.SKIPPED, "synccash up"),
+    (judgements.judge_due_payments, DUE_PAYMENTS, {}, Level.OK, "workers find every"),
+    (judgements.judge_due_payments, DUE_PAYMENTS, {"missing": 3}, Level.FAILED, "look_at = NULL"),
     (judgements.judge_encryption, ENCRYPTION, {}, Level.OK, "fit"),
     (judgements.judge_encryption, ENCRYPTION, {"has_keys": False}, Level.FAILED, "SYNCCASH_ENCRYPTION_KEYS"),
     (judgements.judge_encryption, ENCRYPTION, {"is_lookup_key_wrong": True}, Level.FAILED, "never changed"),

@@ -79,6 +79,13 @@ CHECKS: Sequence[Check] = (
         needs_database=True,
     ),
     Check(
+        name="due_payments",
+        read=readers.read_due_payments,
+        judge=judgements.judge_due_payments,
+        remedy="run the doctor again when the database answers",
+        needs_database=True,
+    ),
+    Check(
         name="encryption",
         read=readers.read_encryption,
         judge=judgements.judge_encryption,

@@ -10,6 +10,7 @@ from synccash.administration.maintenance.doctor.readings import (
     ClockReading,
     DatabaseReading,
     DiskReading,
+    DuePaymentsReading,
     EncryptionReading,
     Finding,
     Level,
@@ -123,6 +124,20 @@ def judge_role(reading: RoleReading) -> Findings:
         yield Finding(Level.WARNING, what, remedy)
     if not reading.missing and reading.excess is None:
         yield Finding(Level.OK, f"the role {reading.role} has the rights that the service needs, and no more")
+
+
+def judge_due_payments(reading: DuePaymentsReading) -> Findings:
+    """Judge whether workers find every payment that is due."""
+    if reading.missing:
+        yield Finding(
+            Level.FAILED,
+            f"{reading.missing} open payments of the newest {reading.examined} are not in due_payments, and "
+            "no worker finds them: their rows were written without triggers",
+            "start a recovery, then run `UPDATE payments SET look_at = NULL WHERE due_at IS NOT NULL`; see "
+            "Restoring a backup in docs/operating.md",
+        )
+    else:
+        yield Finding(Level.OK, f"workers find every open payment of the newest {reading.examined}")
 
 
 def judge_encryption(reading: EncryptionReading) -> Findings:

@@ -30,6 +30,7 @@ from synccash.administration.maintenance.doctor.readings import (
     ClockReading,
     DatabaseReading,
     DiskReading,
+    DuePaymentsReading,
     EncryptionReading,
     ProxyReading,
     PublicReading,
@@ -60,6 +61,14 @@ SELECT current_setting('server_version') AS version,
     coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS is_encrypted
 """
 _HAS_SCHEMA = "SELECT to_regclass('schema_migrations') IS NOT NULL AS has_schema"
+_HAS_DUE_PAYMENTS = "SELECT to_regclass('due_payments') IS NOT NULL AS has_due_payments"
+# The ids of payments increase with time, so this reads the end of the primary key.
+_MISSING_DUE_PAYMENTS = """
+SELECT count(*) AS examined, count(*) FILTER (
+    WHERE due_at IS NOT NULL AND NOT EXISTS (SELECT FROM due_payments d WHERE d.payment_id = newest.id)
+) AS missing
+FROM (SELECT id, due_at FROM payments ORDER BY id DESC LIMIT 10000) newest
+"""
 _NOW = "SELECT extract(epoch FROM clock_timestamp())::float8 AS now"
 _ROLE = "SELECT current_user AS role"
 _REQUIRED = ("database_url", "installation_key", "encryption_keys", "lookup_key")
@@ -167,6 +176,16 @@ async def read_role(subject: Subject) -> RoleReading:
         missing=await check.lacking(),
         is_local=subject.is_local,
     )
+
+
+async def read_due_payments(subject: Subject) -> DuePaymentsReading:
+    """Look among the newest payments for those that are due and that no worker finds."""
+    database = subject.opened()
+    [row] = await database.repeat(_HAS_DUE_PAYMENTS)
+    if not row["has_due_payments"]:
+        raise NotApplicableError("the schema has no due_payments yet")
+    [row] = await database.repeat(_MISSING_DUE_PAYMENTS)
+    return DuePaymentsReading(missing=row["missing"], examined=row["examined"])
 
 
 async def read_encryption(subject: Subject) -> EncryptionReading:

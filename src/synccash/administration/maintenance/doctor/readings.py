@@ -83,6 +83,14 @@ class EncryptionReading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DuePaymentsReading:
+    """`missing`: how many of the `examined` newest payments are due and have no row in due_payments."""
+
+    missing: int
+    examined: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ValkeyReading:
     """The Valkey server. `role`: as the server calls it; `may_write`: a key could be set and deleted."""
 
