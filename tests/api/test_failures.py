@@ -57,11 +57,14 @@ class Failing:
     async def _true(self):
         return True
 
+    async def _ok(self):
+        return "ok"
+
     payment = refund = payout = payments = timeline = events = _raise
 
     @property
-    def database(self):
-        return self._true if "database" in self.good else self._raise
+    def database_state(self):
+        return self._ok if "database" in self.good else self._raise
 
     @property
     def valkey(self):

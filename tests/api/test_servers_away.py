@@ -129,8 +129,11 @@ async def test_health_says_whether_postgresql_is_away_or_hangs(database_url, tro
         else:
             between.silence()
         async with asyncio.timeout(12):
-            answer = await api.send("GET", "/resilience/health", key=api.admin_key)
+            answer, ready = await asyncio.gather(
+                api.send("GET", "/resilience/health", key=api.admin_key), api.client.get("/health/ready")
+            )
     shown = answer.json()
+    assert ready.json()["warnings"]["postgresql"] == shown["troubles"][0]["detail"]
     assert (answer.status_code, shown["status"]) == (200, "unavailable")
     assert (shown["troubles"][0]["what"], shown["troubles"][0]["state"]) == ("postgresql", state)
 

@@ -99,6 +99,19 @@ def management_api(settings: Settings, url: str | None) -> ManagementApi:
     return ManagementApi(address, key)
 
 
+def readiness(settings: Settings, url: str | None) -> dict[str, Any] | None:
+    """Returns the answer of `/health/ready`, which needs no key and thus no database; None without one."""
+    request = urllib.request.Request(f"{_address(settings, url)}/health/ready")  # noqa: S310
+    with suppress(OSError, ValueError, http.client.HTTPException):
+        try:
+            with _open(request, timeout=_TIMEOUT_S) as response:
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            with error:
+                return json.loads(error.read(65_536))
+    return None
+
+
 def anonymous_api(settings: Settings, url: str | None) -> ManagementApi:
     """Returns a client without a token, for sign-in and enrolment. Raises AdministrationError."""
     return ManagementApi(_address(settings, url), None)

@@ -77,8 +77,6 @@ class Balances(Protocol):
 class Health(Protocol):
     """The state of each part, for `/health/ready`."""
 
-    async def database(self) -> bool: ...
-
     async def database_state(self) -> str:
         """Return `ok`, or how PostgreSQL fails: `away`, `silent` or `read_only`."""
         ...

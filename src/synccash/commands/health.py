@@ -1,6 +1,6 @@
 """`synccash health`: the state of the running service, with each trouble and what to do about it."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -18,9 +18,19 @@ def health(
 
     Exits with 0 when it works, 2 when something is in trouble, and 1 when it cannot be asked.
     """
-    from synccash.administration.api import management_api
+    from synccash.administration.api import management_api, readiness
+    from synccash.administration.errors import AdministrationError
 
-    found = management_api(settings(), url).get("resilience", "health")
+    given = settings()
+    api = management_api(given, url)
+    try:
+        found = api.get("resilience", "health")
+    except AdministrationError:
+        # Keys are in PostgreSQL: while it does not answer, only what needs no key can be shown.
+        ready = readiness(given, url)
+        if ready is None or ready.get("status") != "unavailable":
+            raise
+        return _print_unavailable(ready, as_json=json)
     if json:
         print_json(found)
     else:
@@ -32,3 +42,13 @@ def health(
         for one in found["notices"]:
             print(f"\nnotice: {one['what']} ({one['state']})\n  {one['detail']}")
     return 0 if found["status"] == "ok" else _TROUBLED
+
+
+def _print_unavailable(ready: dict[str, Any], *, as_json: bool) -> int:
+    if as_json:
+        print_json(ready)
+    else:
+        print(f"status  {ready['status']}")
+        for what, text in ready["warnings"].items():
+            print(f"\n{what}\n  {text}")
+    return _TROUBLED

@@ -86,10 +86,6 @@ class ServiceHealth:
     draining: Callable[[], bool] = lambda: False
     schema_of: Callable[[], Coroutine[Any, Any, str | None]] | None = None
 
-    async def database(self) -> bool:
-        """True when PostgreSQL answers a query and takes writes."""
-        return await self.database_state() is DatabaseState.OK
-
     async def database_state(self) -> DatabaseState:
         """Return whether PostgreSQL answers a query and takes writes, and if not, how it fails."""
         try:

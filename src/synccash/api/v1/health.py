@@ -11,6 +11,7 @@ from synccash.api.calls import Json, answers, json
 from synccash.api.ports import Health
 from synccash.api.request_context import cancelled_from_outside
 from synccash.api.schemas.answers import HealthShown, LiveShown
+from synccash.api.v1.troubles import database_trouble
 
 log = structlog.get_logger("synccash.api")
 
@@ -25,9 +26,11 @@ async def live() -> Json:
 async def ready(health: Given[Health]) -> Json:
     """503 while PostgreSQL is unreachable or takes no writes, while its schema is of another version, and
     while the process stops. `degraded` names the other parts that fail too."""
-    database, schema, valkey = await asyncio.gather(
-        _passes("postgresql", health.database), _schema(health), _passes("valkey", health.valkey)
+    database_state, schema, valkey = await asyncio.gather(
+        _database(health), _schema(health), _passes("valkey", health.valkey)
     )
+    trouble = database_trouble(database_state)
+    database = trouble is None
     reasons = _reasons(health, schema)
     takes_orders = database and not reasons
     rails = _rails(health)
@@ -42,13 +45,24 @@ async def ready(health: Given[Health]) -> Json:
     warnings = _warnings(health)
     degraded += warnings
     status = "unavailable" if not takes_orders else "degraded" if degraded else "ok"
+    texts = ({} if trouble is None else {"postgresql": trouble["detail"]}) | reasons | warnings
     answer = json(
-        {"status": status, "degraded": degraded, "rails": rails, "warnings": reasons | warnings},
+        {"status": status, "degraded": degraded, "rails": rails, "warnings": texts},
         200 if takes_orders else 503,
     )
     if not takes_orders:
         answer.headers["Retry-After"] = "1"
     return answer
+
+
+async def _database(health: Health) -> str:
+    try:
+        return await health.database_state()
+    except (Exception, asyncio.CancelledError):
+        if cancelled_from_outside():
+            raise
+        log.exception("health_check_failed", part="postgresql")
+        return "away"
 
 
 async def _passes(name: str, check: Callable[[], Awaitable[bool]]) -> bool:

@@ -1,0 +1,43 @@
+"""`synccash health` while PostgreSQL, and with it every key, is out of reach."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from synccash.commands.health import health
+
+HANGS = "PostgreSQL hangs."
+
+
+class WithoutDatabase(BaseHTTPRequestHandler):
+    """Answers 503 to everything, as a process without PostgreSQL does."""
+
+    def do_GET(self) -> None:
+        ready = {"status": "unavailable", "degraded": ["postgresql"], "warnings": {"postgresql": HANGS}}
+        body = json.dumps(ready if self.path == "/health/ready" else {"detail": "unreachable"}).encode()
+        self.send_response(503)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_given: object) -> None:
+        """Print nothing."""
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), WithoutDatabase)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_it_shows_what_needs_no_key(url, monkeypatch, capsys):
+    monkeypatch.setenv("SYNCCASH_ADMIN_KEY", "ak_test")
+    assert health(url=url) == 2
+    assert HANGS in capsys.readouterr().out
