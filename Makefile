@@ -21,10 +21,10 @@ unexport PYTHONDONTWRITEBYTECODE
 # Lists the commands: the lines of this file with two number signs.
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
-		printf '  make %-10s %s\n' "$$name" "$$text"; done
+		printf '  make %-15s %s\n' "$$name" "$$text"; done
 
 demo: .venv/run ## everything on this machine: payments, outages, and that nothing is lost or doubled
-	$(BIN)/python -m synccash.local.demo
+	$(BIN)/synccash demo
 
 up: .venv/run ## the service on this machine, with simulated rails, until Ctrl-C
 	$(BIN)/synccash up
@@ -108,6 +108,7 @@ generate: .venv/dev ## what is generated and checked in
 docs: .venv/docs ## the documents as a web site: build/site/index.html
 	$(BIN)/python tools/site_sources.py build/site-sources
 	$(BIN)/zensical build --clean --strict
+	$(BIN)/python tools/check_site.py build/site
 
 bench: .venv/bench ## benchmarks; PART=toolkit,limiter chooses
 	$(BIN)/python -m bench $(PART)

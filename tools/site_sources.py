@@ -1,8 +1,10 @@
 """Writes the sources of the documentation site: `python tools/site_sources.py FOLDER`.
 
 The Markdown in docs/ is read in the repository, too, where it links to README and to files that are no pages.
-On the site README is the front page, and a link to a file that is no page is plain text."""
+On the site README is the front page, and a link to a file that is no page is plain text. The script that
+draws diagrams comes from the site, too."""
 
+import gzip
 import posixpath
 import re
 import shutil
@@ -19,6 +21,8 @@ TOP_PAGES = {
     "CHANGELOG.md": "changelog.md",
 }
 """The pages outside docs/, and their places on the site."""
+MERMAID = ROOT / "tools" / "mermaid" / "mermaid.tiny.js.gz"
+SCRIPT = "javascripts/mermaid.js"
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 FENCED = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 
@@ -28,8 +32,11 @@ def write(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(ROOT / "docs", folder)
     for source, place in pages():
-        text = (ROOT / source).read_text(encoding="utf-8")
-        (folder / place).write_text(with_links_of_the_site(text, source), encoding="utf-8")
+        text = with_links_of_the_site((ROOT / source).read_text(encoding="utf-8"), source)
+        (folder / place).write_text(with_script(text, place), encoding="utf-8")
+    script = folder / SCRIPT
+    script.parent.mkdir()
+    script.write_bytes(gzip.decompress(MERMAID.read_bytes()))
 
 
 def pages() -> Iterator[tuple[str, str]]:
@@ -45,6 +52,17 @@ def with_links_of_the_site(text: str, source: str) -> str:
     parts = FENCED.split(text)
     changed = [part if part.startswith("```") else _linked(part, source) for part in parts]
     return "".join(changed)
+
+
+def with_script(text: str, place: str) -> str:
+    """Return the page with the script that draws its diagrams, if it has any.
+
+    Zensical's own script loads Mermaid from another host unless the page has done so before.
+    """
+    if "```mermaid\n" not in text:
+        return text
+    path = posixpath.relpath(SCRIPT, posixpath.dirname(place) or ".")
+    return f'{text.rstrip()}\n\n<script src="{path}"></script>\n'
 
 
 def _linked(text: str, source: str) -> str:

@@ -1,11 +1,13 @@
 """The sources of the documentation site, and the site that Zensical makes of them."""
 
+import gzip
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
-from site_sources import ROOT, pages, with_links_of_the_site, write
+from check_site import faults
+from site_sources import MERMAID, ROOT, pages, with_links_of_the_site, with_script, write
 
 CONFIGURATION = ROOT / "zensical.toml"
 ZENSICAL = Path(sys.executable).with_name("zensical")
@@ -36,6 +39,38 @@ ZENSICAL = Path(sys.executable).with_name("zensical")
 )
 def test_a_link_leads_to_the_page_on_the_site(source: str, link: str, on_the_site: str):
     assert with_links_of_the_site(link, source) == on_the_site
+
+
+def test_a_page_with_a_diagram_loads_the_script_of_the_site_and_no_other_page_does():
+    diagram = "# A\n```mermaid\ngraph\n```\n"
+    assert with_script(diagram, "states.md") == diagram + '\n<script src="javascripts/mermaid.js"></script>\n'
+    assert '"../javascripts/mermaid.js"' in with_script(diagram, "toolkit/retry.md")
+    assert with_script("# A\n", "states.md") == "# A\n"
+
+
+def test_the_script_is_the_one_that_its_readme_names():
+    digest = sha256(gzip.decompress(MERMAID.read_bytes())).hexdigest()
+    assert f"`{digest}`" in (MERMAID.parent / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        ('<a href="other.html#there">', None),
+        ('<a href="#here"><p id="here">', None),
+        ('<a href="https://example.com/x">', None),
+        ('<a href="missing.html">', "index.html links to missing.html, which does not exist"),
+        ('<a href="other.html#gone">', "index.html links to other.html#gone, which does not exist"),
+        ('<script src="https://cdn.example/a.js">', "index.html loads https://cdn.example/a.js"),
+        ('<link rel="stylesheet" href="//cdn.example/a.css">', "index.html loads //cdn.example/a.css"),
+    ],
+)
+def test_the_check_of_the_site_finds_broken_links_and_files_of_other_hosts(
+    tmp_path: Path, body: str, fault: str | None
+):
+    (tmp_path / "index.html").write_text(body)
+    (tmp_path / "other.html").write_text('<h2 id="there">There</h2>')
+    assert list(faults(tmp_path)) == ([] if fault is None else [fault])
 
 
 def test_the_navigation_has_only_pages_of_the_site_and_all_at_the_top_of_docs():
@@ -76,4 +111,4 @@ def test_zensical_builds_the_site_and_finds_no_broken_link(tmp_path: Path):
     for _, place in pages():
         built = site / Path(place).with_suffix(".html")
         assert built.is_file(), place
-        assert "fonts.googleapis.com" not in built.read_text(encoding="utf-8")
+    assert list(faults(site)) == []
