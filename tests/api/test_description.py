@@ -105,7 +105,12 @@ def problems_of(answer: Any) -> list[str]:
     if answer.status_code < 400 or answer.headers["content-type"][0] != "application/problem+json":
         return []
     told = json.loads(answer.content)
-    expected = {"status": answer.status_code, "type": f"urn:synccash:problem:{told['code']}"}
+    code = told["code"]
+    expected = {
+        "status": answer.status_code,
+        "type": f"urn:synccash:problem:{code}",
+        "doc_url": f"/docs/problems#{code}",
+    }
     return [name for name, value in expected.items() if told[name] != value]
 
 

@@ -269,6 +269,16 @@ async def test_the_page_loads_its_script_and_the_document_from_this_service_alon
     assert "http" not in policy
 
 
+async def test_every_problem_code_is_an_anchor_of_the_page_that_its_doc_url_names(api: Served):
+    missing = (await api.client.get("/api/v1/payments/pay_missing")).json()
+    path, _, anchor = missing["doc_url"].partition("#")
+    assert anchor == missing["code"]
+    page = await api.client.get(path)
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "script" not in page.text
+    assert set(re.findall(r'<section id="(\w+)">', page.text)) == PROBLEM_CODES.keys()
+
+
 async def test_the_vendored_script_is_the_one_that_its_notice_names(api: Served):
     answer = await api.client.get("/docs/scalar.js")
     assert (answer.status_code, answer.headers["content-encoding"]) == (200, "gzip")

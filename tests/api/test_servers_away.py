@@ -21,6 +21,7 @@ NEEDS_NONE = {
     "GET /openapi.json": 200,
     "GET /docs": 200,
     "GET /docs/scalar.js": 200,
+    "GET /docs/problems": 200,
     "GET /api/v1/resilience/circuit-breakers": 200,
     "GET /api/v1/resilience/circuit-breakers/{name}": 200,
     "GET /api/v1/resilience/rate-limits/{key}/{endpoint}": 200,

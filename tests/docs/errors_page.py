@@ -12,8 +12,9 @@ Generated from `api/openapi/problem_codes.py` by `python tests/docs/errors_page.
 
 Every error is `application/problem+json` (RFC 9457). A program acts on `code`, and on `retryable`; a person
 reads `detail`, which names the object, the field and the values. `request_id` finds the request in the log.
-`type` is `urn:synccash:problem:` and the code: a name, not an address. Each code is an anchor of this page,
-which never changes: `errors.md#rate_limit_exceeded`.
+`type` is `urn:synccash:problem:` and the code: a name, not an address. `doc_url` is the page of the code, at
+the service that answered: `/docs/problems#rate_limit_exceeded`. Each code is an anchor there and on this page
+(`errors.md#rate_limit_exceeded`), and never changes.
 
 A payment that failed is no problem of this kind: its `last_error` says why. After a 5xx, or no answer at all,
 repeat the same request with the same Idempotency-Key: money moves once.

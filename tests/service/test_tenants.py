@@ -45,6 +45,7 @@ OPEN = {
     ("GET", "/openapi.json"),
     ("GET", "/docs"),
     ("GET", "/docs/scalar.js"),
+    ("GET", "/docs/problems"),
     ("POST", f"{BASE}/callbacks/{{rail}}/{{token}}"),
     ("PUT", f"{BASE}/callbacks/{{rail}}/{{token}}"),
     ("POST", f"{BASE}/operators/sign-in"),

@@ -18,6 +18,7 @@ from synccash.api.http_counts import HttpCounts
 from synccash.api.methods import AllowedMethods
 from synccash.api.metrics import HttpCollector, Metrics, metrics
 from synccash.api.openapi.docs import AUTHORIZATION, INTRODUCTION, NoFrameworkDocs, openapi_json
+from synccash.api.openapi.problems_page import problems_page
 from synccash.api.openapi.reference_page import docs_page, docs_script
 from synccash.api.ports import Balances, Endpoints, Health, Keys, NoWalletLimits, Reading, WalletLimits
 from synccash.api.problem import no_route, refusal_of, refuse, rendered
@@ -159,7 +160,7 @@ def _wrapped(app: App, layers: Sequence[Layer]) -> App:
 
 def _routes(parts: dict[str, Any]) -> Litestar:
     return Litestar(
-        [*_RESOURCES, HEALTH, metrics, openapi_json, docs_page, docs_script],
+        [*_RESOURCES, HEALTH, metrics, openapi_json, docs_page, docs_script, problems_page],
         dependencies={
             **{name: Provide(_giving(part), sync_to_thread=False) for name, part in parts.items()},
             **{name: Provide(party) for name, party in _PARTIES.items()},

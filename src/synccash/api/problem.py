@@ -33,6 +33,8 @@ from synccash.payments.webhook import MAX_ENDPOINTS
 
 log = structlog.get_logger("synccash.api")
 MEDIA_TYPE = "application/problem+json"
+PROBLEMS_PATH = "/docs/problems"
+"""The page of all codes: `openapi/problems_page.py`."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -67,6 +69,7 @@ def rendered(scope: Scope, refusal: Refusal) -> tuple[dict[str, str], bytes]:
         "detail": refusal.detail,
         "instance": _path(scope),
         "code": refusal.code,
+        "doc_url": f"{PROBLEMS_PATH}#{refusal.code}",
         "retryable": refusal.retryable,
         "retry_after": wait_s,
         "request_id": scope.get(REQUEST_ID),

@@ -104,6 +104,7 @@ ROUTE_SCOPES: Mapping[tuple[str, str], AccessScope | None] = MappingProxyType(
         ("GET", "/openapi.json"): _OPEN,
         ("GET", "/docs"): _OPEN,
         ("GET", "/docs/scalar.js"): _OPEN,
+        ("GET", "/docs/problems"): _OPEN,
     }
 )
 """The scope by the method and the path template of a route; None for one that needs no key."""

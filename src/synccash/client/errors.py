@@ -64,8 +64,9 @@ class FieldError:
 class APIError(SyncCashError):
     """An error response (RFC 9457 problem): distinguish errors by class or by `code`.
 
-    `type` is the problem's URI, `detail` describes the error. `retry_after` is in seconds. `idempotency_key`
-    is the key of a call that moves money. `request_id` identifies the request in the service's logs.
+    `type` is the problem's URI, `detail` describes the error. `doc_url` is the page of its code, a path at
+    the service. `retry_after` is in seconds. `idempotency_key` is the key of a call that moves money.
+    `request_id` identifies the request in the service's logs.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class APIError(SyncCashError):
         self.idempotency_key = idempotency_key
         self.type = _text(problem.get("type")) or "about:blank"
         self.code = _text(problem.get("code")) or "unknown"
+        self.doc_url = _text(problem.get("doc_url"))
         self.title = _text(problem.get("title"))
         self.detail = _text(problem.get("detail"))
         self.instance = _text(problem.get("instance"))

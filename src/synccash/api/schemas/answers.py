@@ -416,6 +416,7 @@ class ProblemShown(msgspec.Struct):
     detail: Annotated[str, described("What happened and what to do, for people")]
     instance: Annotated[str, described("The path of the request")]
     code: Annotated[str, described("A closed list for each status")]
+    doc_url: Annotated[str, described("The cause and the remedy of the code: an address at this service")]
     retryable: Annotated[
         bool, described("true: the same request may succeed later, with the same Idempotency-Key")
     ]
