@@ -38,7 +38,7 @@ Generated from the collectors of the processes by `python tools/metrics_page.py`
 
 **The goal** is that {goal:.1%} of the orders succeed, of those that neither the payer nor the merchant ended: `orders_goal_total` with `result="met"`, divided by those with `met` or `missed`. Failure codes that are the payer's or the merchant's problem, and canceled payments, are `excluded`.
 
-**Alerts and dashboards.** `deploy/prometheus/synccash.rules.yml` has alerts, each with the paragraph of [Operating](operating.md) that says what to do. `deploy/grafana` has dashboards. `make test-prometheus` checks all their queries, and fires an alert on a running service.
+**Alerts and dashboards.** `deploy/prometheus/synccash.rules.yml` has alerts, each with the paragraph of [Each alarm](how-to/alarms.md) that says what to do. `deploy/grafana` has dashboards. `make test-prometheus` checks all their queries, and fires an alert on a running service.
 
 **History without Prometheus.** Workers count ended orders by minute in PostgreSQL, and keep the counts for 35 days: `synccash history`, `GET /api/v1/admin/history`. They have the labels of `orders_ended_total`, and durations in the same buckets: up to {bounds} seconds, and longer.
 

@@ -6,12 +6,16 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from standardwebhooks import Webhook
+
+from synccash.local.free_ports import free_run_of_ports
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "verify-a-webhook.md"
 SECRET = "whsec_" + base64.b64encode(bytes(range(24))).decode()
@@ -37,6 +41,50 @@ def program(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
     source = tmp_path / name
     source.write_text(found[1], encoding="utf-8")
     return [*command, str(source)]
+
+
+@pytest.fixture
+def node_server(tmp_path: Path) -> Iterator[str]:
+    """The page's server in JavaScript: the function of its first program, and the lines of its second."""
+    if shutil.which("node") is None:
+        pytest.skip(f"node is not installed, so the server on {PAGE.name} was not run")
+    program, lines = re.findall(r"^```js\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    source = tmp_path / "server.js"
+    source.write_text("\n".join([*program.splitlines()[:-3], lines]), encoding="utf-8")
+    port = free_run_of_ports(1)
+    environment = {**os.environ, "PORT": str(port), "WEBHOOK_SECRET": SECRET}
+    with subprocess.Popen(["node", source], env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "listening\n"
+        yield f"http://127.0.0.1:{port}/"
+        process.kill()
+
+
+def post(url: str, body: str, headers: Mapping[str, str]) -> tuple[int, str]:
+    request = urllib.request.Request(url, body.encode(), dict(headers), method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            return reply.status, reply.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def signed(body: str) -> dict[str, str]:
+    now = datetime.now(UTC)
+    return {
+        "webhook-id": "evt_1",
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": signature(body, now),
+    }
+
+
+def test_the_server_answers_the_challenge_and_takes_signed_events_alone(node_server: str):
+    challenge = '{"type":"endpoint.verification","data":{"object":{"challenge":"c7"}}}'
+    assert post(node_server, challenge, signed(challenge)) == (200, '{"challenge":"c7"}')
+    assert post(node_server, BODY, signed(BODY)) == (200, "")
+    assert post(node_server, BODY, signed(BODY + " ")) == (400, "")
+    assert post(node_server, BODY, {}) == (400, "")
 
 
 def signature(body: str, at: datetime, secret: str = SECRET) -> str:
