@@ -19,34 +19,42 @@ _INTERRUPTED, _BROKEN_PIPE = 130, 141
 
 def main(words: "Sequence[str] | None" = None) -> None:
     """Runs the `synccash` command with these words, or those of the command line, and exits with its code."""
-    from synccash.administration.errors import AdministrationError
-    from synccash.commands.terminal import refuse
-
     given = list(sys.argv[1:] if words is None else words)
     try:
-        code = _run(given)
+        code = _outcome(given)
         # Here, and not at the exit of the interpreter, which would report a closed pipe with a traceback.
         sys.stdout.flush()
-    except AdministrationError as error:
-        code = refuse(str(error), as_json=_JSON in given)
     except BrokenPipeError:
         # The reader of a pipe, such as `head`, has enough. Python would report it again when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = _BROKEN_PIPE
+    sys.exit(code)
+
+
+def _outcome(words: "Sequence[str]") -> int:
+    """Runs a command, prints its error if it fails, and returns the exit code."""
+    from synccash.administration.errors import AdministrationError
+    from synccash.commands.terminal import refuse
+
+    as_json = _JSON in words
+    try:
+        return _run(words)
+    except AdministrationError as error:
+        return refuse(str(error), as_json=as_json)
     except EOFError:
         print(file=sys.stderr)  # the question stands on this line
-        code = refuse(
+        text = (
             "The input has ended. Run this command in a terminal, where it asks for passwords and codes; "
             "a program uses a token of `synccash operators create-token`"
         )
+        return refuse(text, as_json=as_json)
     except KeyboardInterrupt:
-        code = _INTERRUPTED
+        return _INTERRUPTED
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] == "synccash":
             raise
         text = f"This command needs {error.name}, which is not installed. Run: {INSTALL}"
-        code = refuse(text, as_json=_JSON in given)
-    sys.exit(code)
+        return refuse(text, as_json=as_json)
 
 
 def _run(words: "Sequence[str]") -> int:

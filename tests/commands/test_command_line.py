@@ -1,5 +1,6 @@
 """The command line as a shell meets it: help, errors, pipes, terminals and completion."""
 
+import inspect
 import json
 import os
 import pty
@@ -9,12 +10,14 @@ import struct
 import subprocess
 import sys
 import termios
+from collections.abc import Iterator
 from fcntl import ioctl
 
 import pytest
+from cyclopts import App
 
 import synccash
-from synccash.cli import commands
+from synccash.cli import commands, main
 from synccash.commands.examples import EXAMPLES
 
 PROGRAM = [sys.executable, "-m", "synccash"]
@@ -66,6 +69,61 @@ def test_every_example_is_a_command_that_parses(path):
         assert words[1 : 1 + len(path.split())] == path.split()
 
 
+def leaves(app: App, path: tuple[str, ...] = ()) -> Iterator[tuple[str, App]]:
+    """Every command that does something, with its path."""
+    if app.default_command is not None:
+        yield " ".join(path), app
+    for name in app:
+        if not name.startswith("-"):
+            yield from leaves(app[name], (*path, name))
+
+
+COMMANDS = dict(leaves(commands()))
+STAY_IN_THE_FOREGROUND = {"up", "serve", "worker", "webhooks", "sandbox"}
+WITHOUT_JSON = {*STAY_IN_THE_FOREGROUND, "demo", "completion", "audit export"}
+"""`demo` tells a story, `completion` prints a shell's script, `audit export` prints JSON lines anyway."""
+NOT_TRIED = {*WITHOUT_JSON, "drill", "enrol", "login", "operators password"}
+"""The drill starts a service of its own; the others first ask a person."""
+
+
+def test_the_walk_finds_the_commands():
+    assert len(COMMANDS) > 50
+    assert COMMANDS.keys() > NOT_TRIED
+
+
+def test_every_command_can_print_json():
+    signatures = {path: inspect.signature(app.default_command) for path, app in COMMANDS.items()}
+    assert {path for path, one in signatures.items() if "json" not in one.parameters} == WITHOUT_JSON
+
+
+def test_every_command_has_an_example_in_its_help():
+    assert COMMANDS.keys() - EXAMPLES.keys() == set()
+
+
+@pytest.mark.parametrize("path", sorted(COMMANDS.keys() - NOT_TRIED))
+def test_every_command_prints_one_json_document_also_when_it_fails(path, tmp_path, monkeypatch, capsys):
+    """No service and no database are there, so nearly all of them fail."""
+    for name in os.environ.keys() - CLEAN.keys():
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("SYNCCASH_API_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("SYNCCASH_ADMIN_KEY", "sk_admin_x")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main([*example_words(EXAMPLES[path][0]), *([] if "--json" in EXAMPLES[path][0] else ["--json"])])
+    written = capsys.readouterr()
+    document = json.loads(written.out)
+    if "error" in document:
+        assert (ended.value.code, written.err) == (1, "")
+        assert set(document) == {"error"}
+        assert set(document["error"]) == {"message"}
+
+
+def example_words(example: str) -> list[str]:
+    """The words of an example after `synccash`."""
+    words = shlex.split(re.split(r" [|>] ", example)[0])
+    return words[words.index("synccash") + 1 :]
+
+
 def test_help_shows_the_examples():
     code, printed, _ = run("payments", "list", "--help")
     assert code == 0
@@ -98,9 +156,13 @@ def test_a_wrong_setting_is_an_error_of_the_same_shape(tmp_path):
     assert (code, "did you mean port?" in json.loads(printed)["error"]["message"]) == (1, True)
 
 
-def test_a_reader_that_has_enough_causes_no_traceback():
+@pytest.mark.parametrize(
+    "words",
+    [("config", "show"), ("config", "show", "--json"), ("payments", "--help"), ("paymets", "--json")],
+)
+def test_a_reader_that_has_enough_causes_no_traceback(words):
     with subprocess.Popen(
-        [*PROGRAM, "config", "show"], env=CLEAN, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*PROGRAM, *words], env=CLEAN, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as writer:
         assert writer.stdout is not None
         assert writer.stderr is not None

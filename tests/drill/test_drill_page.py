@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -27,6 +28,8 @@ from synccash.drill.timeline import (
     percentile,
     summary_of,
 )
+from synccash.local import status_lines
+from synccash.local.status_lines import StatusLine
 
 OPTIONS = DrillOptions(payments=2, seed=7, kinds=("kill", "rails"))
 CONDITIONS = Conditions(
@@ -183,6 +186,17 @@ def test_a_new_fault_of_a_target_ends_the_former_one():
     assert first.ends_s <= second.begins_s
 
 
+class Log(io.StringIO):
+    """A file; `written` is set once it has a whole line."""
+
+    def __init__(self):
+        super().__init__()
+        self.written = threading.Event()
+
+    def flush(self):
+        self.written.set()
+
+
 class Terminal(io.StringIO):
     def isatty(self):
         return True
@@ -191,15 +205,35 @@ class Terminal(io.StringIO):
         raise ValueError("no descriptor")
 
 
-def test_progress_is_one_line_on_a_terminal_and_nothing_elsewhere():
-    silent, terminal = io.StringIO(), Terminal()
-    for stream in (silent, terminal):
-        progress = Progress(stream, "drill")
-        progress.show("10 of 20 payments sent", 0.5)
-        progress.clear()
-    assert silent.getvalue() == ""
+def test_progress_is_one_line_on_a_terminal():
+    terminal = Terminal()
+    progress = Progress(terminal, "drill")
+    progress.show("10 of 20 payments sent", 0.5)
+    progress.clear()
     assert "\n" not in terminal.getvalue()
     assert "drill  [############............]  50%  10 of 20 payments sent" in terminal.getvalue()
+
+
+def test_where_nothing_can_be_written_over_a_line_is_due_every_few_seconds():
+    line = StatusLine(last=100.0)
+    assert line.due(109.0) is None, "nothing was shown yet"
+    line.text = "10 of 20 payments sent"
+    assert line.due(104.9) is None
+    assert line.due(105.0) == "10 of 20 payments sent"
+    assert line.due(109.9) is None
+    assert line.due(110.0) == "10 of 20 payments sent", "it says so again while nothing changes"
+
+
+def test_a_log_gets_the_lines_of_a_drill_until_it_ends(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(status_lines, "INTERVAL_S", 0.0)
+    log = Log()
+    progress = Progress(log, "drill")
+    progress.show("10 of 20 payments sent", 0.5)
+    assert log.written.wait(30)
+    progress.clear()
+    assert set(log.getvalue().splitlines()) == {
+        "drill  [############............]  50%  10 of 20 payments sent"
+    }
 
 
 def test_the_bar_stays_within_its_width():

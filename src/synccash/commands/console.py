@@ -1,9 +1,9 @@
 """`synccash console`: prints a one-time link that signs in to the console."""
 
-from synccash.commands.terminal import settings
+from synccash.commands.terminal import print_json, settings
 
 
-def console(*, url: str | None = None) -> int:
+def console(*, url: str | None = None, json: bool = False) -> int:
     """Print a link that signs you in to the console once, as an admin. It needs database credentials.
 
     Parameters
@@ -17,5 +17,8 @@ def console(*, url: str | None = None) -> int:
 
     given = settings()
     address = (url or given.api_url or local_api_url(given)).rstrip("/")
-    print(with_database(given, lambda database: make_console_link(database, address)))
+    link = with_database(given, lambda database: make_console_link(database, address))
+    if json:
+        return print_json({"url": link})
+    print(link)
     return 0

@@ -55,7 +55,7 @@ def listen(
 
     def print_interruption(reason: str) -> None:
         text = f"Cannot reach the API at {address}: {reason}. Trying again."
-        print(json_module.dumps({"error": text}) if json else text, flush=True)
+        print(json_module.dumps({"error": {"message": text}}) if json else text, flush=True)
 
     try:
         with contextlib.suppress(KeyboardInterrupt), SyncCash(address, key) as cash:

@@ -156,7 +156,7 @@ def revoke_token(token_id: str, /, *, url: Url = None, json: bool = False) -> in
 
 
 @OPERATORS.command
-def password(*, url: Url = None) -> int:
+def password(*, url: Url = None, json: bool = False) -> int:
     """Change your own password. All your other sessions end."""
     from synccash.administration.api import management_api
 
@@ -167,17 +167,18 @@ def password(*, url: Url = None) -> int:
         "new_password": _new_password(),
     }
     api.post("operators", "password", body=body)
-    print("The password is changed.")
-    return 0
+    return _say("The password is changed.", {"changed": True}, as_json=json)
 
 
-def enrol(name: str, /, *, url: Url = None) -> int:
+def enrol(name: str, /, *, url: Url = None, json: bool = False) -> int:
     """Choose your password with an enrolment code, and get the secret for your authenticator app."""
     from synccash.administration.api import anonymous_api
 
     api = anonymous_api(settings(), url)
     code = getpass(f"Enrolment code for {api.url}: ").strip()
     made = api.post("operators", "enrol", body={"name": name, "code": code, "password": _new_password()})
+    if json:
+        return print_json(made)
     print("Add this to your authenticator app; it is shown only once:")
     print(f"  secret  {made['totp_secret']}")
     print(f"  URI     {made['totp_uri']}")
@@ -185,7 +186,7 @@ def enrol(name: str, /, *, url: Url = None) -> int:
     return 0
 
 
-def login(name: str, /, *, url: Url = None) -> int:
+def login(name: str, /, *, url: Url = None, json: bool = False) -> int:
     """Sign in as an operator. The token is stored in a file that only you can read, for 8 hours."""
     from synccash.administration.api import anonymous_api
     from synccash.administration.token_file import store_token
@@ -199,13 +200,16 @@ def login(name: str, /, *, url: Url = None) -> int:
     }
     found = api.post("operators", "sign-in", body=body)
     store_token(api.url, found["token"])
+    if json:
+        # Not the token: it is in its file, and the output may be in a log.
+        return print_json({field: value for field, value in found.items() if field != "token"})
     print(f"Signed in as {name} ({found['operator']['role']}) until {found['expires_at']}.")
     if found["failed_before"]:
         print(f"There were {found['failed_before']} failed sign-ins with your name since the last one.")
     return 0
 
 
-def logout(*, url: Url = None) -> int:
+def logout(*, url: Url = None, json: bool = False) -> int:
     """Revoke the token of `synccash login` and delete its file."""
     from synccash.administration.api import ManagementApi, anonymous_api
     from synccash.administration.token_file import delete_token, stored_token
@@ -214,17 +218,22 @@ def logout(*, url: Url = None) -> int:
     # Not SYNCCASH_OPERATOR_TOKEN, which other commands prefer: that of a program stays valid.
     token = stored_token(address)
     if token is None:
-        print("You are not signed in.")
-        return 0
+        return _say("You are not signed in.", {"signed_out": False}, as_json=json)
     try:
         ManagementApi(address, token).post("operators", "sign-out")
     finally:
         delete_token(address)
-    print("Signed out.")
-    return 0
+    return _say("Signed out.", {"signed_out": True}, as_json=json)
 
 
 COMMANDS = (enrol, login, logout)
+
+
+def _say(text: str, document: dict[str, Any], *, as_json: bool) -> int:
+    if as_json:
+        return print_json(document)
+    print(text)
+    return 0
 
 
 def _new_password() -> str:

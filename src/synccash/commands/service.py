@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from synccash.administration.errors import AdministrationError
-from synccash.commands.terminal import loaded
+from synccash.commands.terminal import loaded, print_json
 
 
 def up(
@@ -84,10 +84,11 @@ def webhooks() -> int:
     return deliver(loaded().settings)
 
 
-def migrate() -> int:
+def migrate(*, json: bool = False) -> int:
     """Migrate the database's schema to this version. Safe to repeat, and to run from several hosts.
 
     With SYNCCASH_MIGRATION_DATABASE_URL, migrates as that role, and gives the service's own role its rights.
+    What it does is on stderr.
     """
     from synccash.administration.maintenance.migrating import migrate_and_grant
     from synccash.stores.postgres.migrations import MigrationError
@@ -100,6 +101,8 @@ def migrate() -> int:
         role = migrate_and_grant(settings, say=lambda text: print(text, file=sys.stderr))
     except (MigrationError, RuntimeRoleError) as error:
         raise AdministrationError(str(error)) from error
+    if json:
+        return print_json({"ok": True, "role": role})
     print("The schema is up to date.")
     if role is not None:
         print(f"The role {role} has the rights that the service needs, and no others.")
@@ -119,6 +122,21 @@ def sandbox(*, port: int = 8100, data_dir: Path = Path(".synccash/sandbox")) -> 
     from synccash.sandbox.server import main_from_cli
 
     return main_from_cli(port=port, data_dir=data_dir)
+
+
+def demo(*, stay: Annotated[bool, Parameter(negative="")] = False) -> int:
+    """Watch payments on this machine while rails fail; the rails' books then prove that none was doubled.
+
+    Starts its own installation in a temporary folder, and takes about a minute.
+
+    Parameters
+    ----------
+    stay
+        Leave everything running afterwards, with orders that wait for an operator, until Ctrl-C.
+    """
+    from synccash.local.demo import main
+
+    return main(stay=stay)
 
 
 def drill(
@@ -173,4 +191,4 @@ def drill(
         raise AdministrationError(str(error)) from error
 
 
-COMMANDS = (up, serve, worker, webhooks, migrate, sandbox, drill)
+COMMANDS = (up, demo, serve, worker, webhooks, migrate, sandbox, drill)

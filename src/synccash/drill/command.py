@@ -62,7 +62,10 @@ def _run_once(options: DrillOptions) -> DrillResult:
     folder = Path(tempfile.mkdtemp(prefix="synccash-drill-"))
     folder.chmod(0o711)  # root's databases run as another user, which must traverse it
     progress = Progress(title="drill" if options.policies else "the same without policies")
-    result = asyncio.run(run_drill(options, folder, progress))
+    try:
+        result = asyncio.run(run_drill(options, folder, progress))
+    finally:
+        progress.clear()
     if result.findings.clean or (options.sabotage and result.is_valid):
         shutil.rmtree(folder, ignore_errors=True)
     else:

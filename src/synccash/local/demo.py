@@ -1,6 +1,7 @@
-"""`make demo`: runs an installation on this machine and checks its payments against the sandbox's books."""
+"""`synccash demo`: runs an installation on this machine, and checks its payments by the sandbox's books."""
 
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from synccash.local.free_ports import SANDBOX_PORTS, free_run_of_ports
+from synccash.local.status_lines import StatusLines
 
 Json = dict[str, Any]
 MTN_NUMBERS = "02412345{:02d}"
@@ -59,7 +61,15 @@ def _response(status: int, headers: Any, raw: bytes) -> HttpResponse:
 
 @contextlib.contextmanager
 def progress(text: str) -> Generator[None]:
-    """Show on a terminal that something goes on, and for how long."""
+    """Show that something goes on: on a terminal for how long, elsewhere with a line every few seconds."""
+    if not sys.stdout.isatty():
+        lines = StatusLines(lambda line: print(line, flush=True))
+        lines.show(f"   … {text}")
+        try:
+            yield
+        finally:
+            lines.stop()
+        return
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -255,6 +265,34 @@ def risky_payments(demo: Demo) -> None:
     print(f"   {declined} failed: {ended['last_error']['code']}, nothing was sent")
 
 
+def fill_queues(demo: Demo) -> None:
+    """Leave orders that wait for an operator, and some that wait for a rail."""
+    print("\n9. Orders for the console: one in risk review, one under review, three at a rail that is down")
+    held = demo.pay(MTN_NUMBERS.format(70), 600_000).body["id"]
+    demo.faults(other_amount_rate=1.0)
+    wrong = demo.pay(MTN_NUMBERS.format(71), 3_100, rail="mtn_momo").body["id"]
+    for order, detail in ((held, "risk_review"), (wrong, "under_review")):
+        path = f"/payments/{order}"
+        wait_until(f"{order} waits in {detail}", lambda p=path, d=detail: demo.get(p)["status_detail"] == d)
+        print(f"   {order} waits in {detail}")
+    demo.faults(down=True)
+    for number in range(3):
+        order = demo.pay(MTN_NUMBERS.format(80 + number), 1000, rail="mtn_momo").body["id"]
+        print(f"   {order} waits for MTN, which is down")
+
+
+def run_on(process: subprocess.Popen[str], base: str, admin_key: str, sandbox: str) -> None:
+    """Say how to look around, and wait until `up` ends or Ctrl-C."""
+    print(f"""
+Everything runs on until Ctrl-C. The console's link is above; it works once. In another terminal:
+   export SYNCCASH_API_URL={base} SYNCCASH_ADMIN_KEY={admin_key}
+   synccash payments waiting
+   synccash breakers
+   curl -X DELETE {sandbox}/control/mtn_momo/faults      # MTN works again""")
+    with contextlib.suppress(KeyboardInterrupt):
+        process.wait()
+
+
 def plain(reference: str) -> str:
     """Return a reference without hyphens, since some rails do not accept them."""
     return reference.replace("-", "")
@@ -294,8 +332,12 @@ def printed_keys(process: subprocess.Popen[str]) -> tuple[str, str]:
     raise DemoError("synccash up ended before it printed its keys")
 
 
-def main() -> int:
-    """Run the demo and return the exit code, 0 only if every check passed."""
+def main(*, stay: bool = False) -> int:
+    """Run the demo and return the exit code, 0 only if every check passed. `stay`: go on until Ctrl-C."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # a pipe or a log gets each line at once
+    for name in ("SYNCCASH_DATABASE_URL", "SYNCCASH_VALKEY_URL"):
+        os.environ.pop(name, None)
     folder = Path(tempfile.mkdtemp(prefix="synccash-demo-"))
     folder.chmod(0o711)  # root's databases run as another user, which must traverse it
     port = free_run_of_ports(1 + SANDBOX_PORTS)
@@ -317,6 +359,10 @@ def main() -> int:
         risky_payments(demo)
         print("\n8. The sandbox's own books against our payments")
         result = audit(demo)
+        if stay:
+            print(f"   {result}")
+            fill_queues(demo)
+            run_on(process, base, admin_key, demo.sandbox)
     except (DemoError, OSError) as error:
         print(f"\ndemo failed: {error}\nthe log of `synccash up` is in {folder}", file=sys.stderr)
     finally:
@@ -340,6 +386,4 @@ def ready(base: str, process: subprocess.Popen[str]) -> bool:
 
 
 if __name__ == "__main__":
-    os.environ.pop("SYNCCASH_DATABASE_URL", None)
-    os.environ.pop("SYNCCASH_VALKEY_URL", None)
     sys.exit(main())
