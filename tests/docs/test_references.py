@@ -49,12 +49,14 @@ NOT_IN_SOURCES = frozenset(
         "hot_standby_feedback",
         "ignore_startup_parameters",
         "max_prepared_statements",
+        "max_slot_wal_keep_size",
         "pg_restore",
         "pg_upgrade",
         "plan_cache_mode",
         "query_wait_timeout",
         "server_lifetime",
         "statement_timeout",
+        "wal_level",
     }
 )
 """Names of other programs, and names that the code composes."""

@@ -25,8 +25,10 @@ def test_its_settings_are_settings_of_the_service(tmp_path: Path):
     given = dict(line.split("=", 1) for line in block("SYNCCASH_").splitlines())
     environment = {**given, **{f"SYNCCASH_{name}": value for name, value in keys.items()}}
     settings = load_settings(environment, tmp_path / "none.toml").settings
-    assert settings.database_url == given["SYNCCASH_DATABASE_URL"]
-    assert settings.valkey_url == given["SYNCCASH_VALKEY_URL"]
+    assert settings.database_url is not None
+    assert settings.valkey_url is not None
+    assert settings.database_url.reveal() == given["SYNCCASH_DATABASE_URL"]
+    assert settings.valkey_url.reveal() == given["SYNCCASH_VALKEY_URL"]
     assert settings.processes == 2
 
 

@@ -1,4 +1,4 @@
-"""Step 4 of docs/adding-a-rail.md: the toy played back. It knows nothing of the connector."""
+"""Step 5 of docs/adding-a-rail.md: the toy played back. It knows nothing of the connector."""
 
 from collections.abc import Callable, Mapping
 from random import Random
