@@ -151,6 +151,12 @@ class Demo:
             expect(status == "succeeded", f"{payment_id} ended {status}")
         self.payments.extend(ids)
 
+    def wait_for_detail(self, payment_id: str, detail: str) -> None:
+        """Wait until a payment has this status_detail, and say so. Raises DemoError."""
+        path = f"/payments/{payment_id}"
+        wait_until(f"{payment_id} is {detail}", lambda: self.get(path)["status_detail"] == detail)
+        print(f"   {payment_id} waits in {detail}")
+
     def debits(self) -> Counter[str]:
         """Return how often each reference was debited, by the sandbox's books of all rails."""
         rails = call("GET", f"{self.sandbox}/").body["rails"]
@@ -271,10 +277,8 @@ def fill_queues(demo: Demo) -> None:
     held = demo.pay(MTN_NUMBERS.format(70), 600_000).body["id"]
     demo.faults(other_amount_rate=1.0)
     wrong = demo.pay(MTN_NUMBERS.format(71), 3_100, rail="mtn_momo").body["id"]
-    for order, detail in ((held, "risk_review"), (wrong, "under_review")):
-        path = f"/payments/{order}"
-        wait_until(f"{order} waits in {detail}", lambda p=path, d=detail: demo.get(p)["status_detail"] == d)
-        print(f"   {order} waits in {detail}")
+    demo.wait_for_detail(held, "risk_review")
+    demo.wait_for_detail(wrong, "under_review")
     demo.faults(down=True)
     for number in range(3):
         order = demo.pay(MTN_NUMBERS.format(80 + number), 1000, rail="mtn_momo").body["id"]
@@ -336,6 +340,7 @@ def main(*, stay: bool = False) -> int:
     """Run the demo and return the exit code, 0 only if every check passed. `stay`: go on until Ctrl-C."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a pipe or a log gets each line at once
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it stops `up`, as Ctrl-C does
     for name in ("SYNCCASH_DATABASE_URL", "SYNCCASH_VALKEY_URL"):
         os.environ.pop(name, None)
     folder = Path(tempfile.mkdtemp(prefix="synccash-demo-"))
