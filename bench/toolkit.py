@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from functools import partial
 
 from bench import toolkit_peers
@@ -22,6 +23,8 @@ from synccash.resilience import BreakerSettings, CircuitBreaker, CircuitOpenErro
 
 SETTINGS = BreakerSettings(failures=5, failure_rate=0.5, slow_rate=0.5, slow_s=5.0, window=100, min_calls=10)
 Async = dict[str, Callable[[], Awaitable[object]]]
+OTHER_VARIABLES = [ContextVar[str](f"other_{number}") for number in range(5)]
+"""As frameworks, loggers and tracers set them in the context of a request."""
 
 
 async def nothing() -> None:
@@ -35,6 +38,7 @@ def nothing_sync() -> None:
 def run(report: Report) -> None:
     """Measure and judge: closed breaker, all in one policy, time-outs, rejections, memory."""
     _closed(report)
+    _beside_other_variables(report)
     _decorated(report)
     _interrupting(report)
     _rejected(report)
@@ -81,6 +85,33 @@ def _closed(report: Report) -> None:
             report.add(name, ns[peer], "ns", floor=mine)
             bars.append(_bar(f"{peer} / ours", ns[peer] / mine, least, at_least=True))
     report.table("Bars", ("", "ratio", "wanted", "held"), bars)
+
+
+def _beside_other_variables(report: Report) -> None:
+    policy = Policy(
+        "request",
+        retry=Retry(attempts=3, on=OSError),
+        breaker=SETTINGS,
+        total_timeout=30.0,
+        interrupt=False,
+    )
+    contenders: Async = {
+        "floor that sets a deadline": partial(FloorTellingRetryBreaker().call, nothing),
+        "synccash: retry + breaker + deadline": partial(policy.call, nothing),
+    }
+
+    async def measure() -> dict[str, Measured]:
+        for variable in OTHER_VARIABLES:
+            variable.set("set")
+        return await overhead(contenders, bare=nothing)
+
+    found = asyncio.run(measure())
+    base, ours = (one.ns for one in found.values())
+    _table(report, f"In a context with {len(OTHER_VARIABLES)} other variables", found)
+    report.add("policy_beside_other_variables", ours, "ns", floor=base)
+    report.table(
+        "Bars", ("", "ratio", "wanted", "held"), [_bar("policy / floor that sets it", ours / base, 1.3)]
+    )
 
 
 def _decorated(report: Report) -> None:

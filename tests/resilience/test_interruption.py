@@ -214,6 +214,59 @@ async def test_tasks_that_start_each_other_build_no_chain_of_deadlines():
     assert task <= 1
 
 
+@pytest.mark.parametrize("limits", [{"total_timeout": 8.0}, {"attempt_timeout": 8.0}])
+async def test_after_a_call_its_context_has_no_deadline_and_the_next_call_a_new_one(limits):
+    clock = FakeClock()
+    policy = Policy("rail", interrupt=False, clock=clock, **limits)
+
+    async def look() -> float | None:
+        return remaining()
+
+    for _ in range(3):
+        assert (await policy.call(look), policy.call_sync(remaining)) == (8.0, 8.0)
+        assert remaining() is None
+        assert await asyncio.create_task(look()) is None
+        clock.move(100.0)
+
+
+async def test_a_task_that_outlives_its_call_does_not_get_the_deadline_of_the_next_call():
+    policy = Policy("rail", total_timeout=8.0, interrupt=False, clock=FakeClock())
+    look_now = asyncio.Event()
+
+    async def look_later() -> float | None:
+        await look_now.wait()
+        return remaining()
+
+    async def begin() -> asyncio.Task[float | None]:
+        return asyncio.create_task(look_later())
+
+    async def second_call() -> tuple[float | None, float | None]:
+        look_now.set()
+        return await outlives, remaining()
+
+    outlives = await policy.call(begin)
+    assert await policy.call(second_call) == (None, 8.0)
+
+
+async def test_after_a_nested_call_the_deadline_outside_is_in_force_again():
+    clock = FakeClock()
+    outer, inner = (
+        Policy("rail", total_timeout=seconds, interrupt=False, clock=clock) for seconds in (8.0, 3.0)
+    )
+
+    async def look() -> float | None:
+        return remaining()
+
+    async def call_twice() -> list[float | None]:
+        return [await inner.call(look), remaining(), inner.call_sync(remaining), remaining()]
+
+    assert await outer.call(call_twice) == [3.0, 8.0, 3.0, 8.0]
+    with deadline(5.0, clock=clock):
+        assert await outer.call(call_twice) == [3.0, 5.0, 3.0, 5.0]
+        assert remaining() == 5.0
+    assert remaining() is None
+
+
 async def test_a_generator_that_is_closed_in_another_context_ends_its_deadline():
     async def fixture():
         async for attempt in Policy("rail", total_timeout=5.0).attempts():

@@ -42,7 +42,10 @@ def build_async_call(parts: PolicyParts) -> AsyncCall:
         deadline_at = None if total_s is None else started_at + total_s
         outer = _get_deadline()
         if outer is not None:
-            outer, deadline_at = parts.nest(outer, started_at, deadline_at)
+            if outer[0] is None:
+                outer = None  # an ended deadline: see end_deadline
+            else:
+                outer, deadline_at = parts.nest(outer, started_at, deadline_at)
         permit = 0 if breaker is None else breaker.closed_permit or parts.acquire_permit()
         progress = None
         try:
@@ -63,11 +66,12 @@ def build_async_call(parts: PolicyParts) -> AsyncCall:
                         try:
                             result = await (fn(*args, **kwargs) if kwargs else fn(*args))
                         finally:
-                            cell[0] = outer
-                            try:  # noqa: SIM105 - `suppress` would cost 0.2 µs
-                                _reset_deadline(token)
-                            except ValueError:
-                                pass  # closed in another context: see end_deadline
+                            cell[0] = outer  # inlined: end_deadline
+                            if outer is not None:
+                                try:  # noqa: SIM105 - `suppress` would cost 0.2 µs
+                                    _reset_deadline(token)
+                                except ValueError:
+                                    pass
                 except Exception as error:
                     progress = parts.decider.after_error(progress, error, permit, started_at, deadline_at, fn)
                     if progress is None:
@@ -153,7 +157,10 @@ def build_sync_call(parts: PolicyParts) -> SyncCall:
         deadline_at = None if total_s is None else started_at + total_s
         outer = _get_deadline()
         if outer is not None:
-            outer, deadline_at = parts.nest(outer, started_at, deadline_at)
+            if outer[0] is None:
+                outer = None  # an ended deadline: see end_deadline
+            else:
+                outer, deadline_at = parts.nest(outer, started_at, deadline_at)
         permit = 0 if breaker is None else breaker.closed_permit or parts.acquire_permit()
         progress = None
         try:
@@ -173,11 +180,12 @@ def build_sync_call(parts: PolicyParts) -> SyncCall:
                         try:
                             result = fn(*args, **kwargs) if kwargs else fn(*args)
                         finally:
-                            cell[0] = outer
-                            try:  # noqa: SIM105 - `suppress` would cost 0.2 µs
-                                _reset_deadline(token)
-                            except ValueError:
-                                pass  # closed in another context: see end_deadline
+                            cell[0] = outer  # inlined: end_deadline
+                            if outer is not None:
+                                try:  # noqa: SIM105 - `suppress` would cost 0.2 µs
+                                    _reset_deadline(token)
+                                except ValueError:
+                                    pass
                 except Exception as error:
                     progress = parts.decider.after_error(progress, error, permit, started_at, deadline_at, fn)
                     if progress is None:

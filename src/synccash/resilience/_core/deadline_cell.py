@@ -20,8 +20,14 @@ current_deadline: ContextVar[DeadlineCell | None] = ContextVar("synccash_deadlin
 
 
 def end_deadline(cell: DeadlineCell, outer: DeadlineCell | None, token: Token[DeadlineCell | None]) -> None:
-    """End the deadline of a call or block, in every copy of the context."""
+    """End the deadline of a call or block, in every copy of the context.
+
+    Without an outer deadline the variable keeps the ended cell, which means no deadline. Resetting it would
+    cost up to 0.2 µs where the context has other variables.
+    """
     cell[0] = outer
+    if outer is None:
+        return
     # A generator or coroutine that is collected is closed in another context, where nothing has to be reset.
     with suppress(ValueError):
         current_deadline.reset(token)
