@@ -9,21 +9,23 @@ dependency, so the breaker ignores it.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from random import random as uniform
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from threading import RLock
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from weakref import WeakSet
 
 from synccash.resilience._core.attempt_loop import build_async_call, build_sync_call
-from synccash.resilience._core.attempt_timeout import AttemptTimer
-from synccash.resilience._core.decorating import decorate
+from synccash.resilience._core.deadline_cell import Clock
+from synccash.resilience._core.decorating import decorate, follow
 from synccash.resilience._core.live_parts import track
-from synccash.resilience._core.numbers import require_number
-from synccash.resilience._core.retry_decision import RetryDecider
-from synccash.resilience._core.wiring import AsyncCall, PolicyParts, build_starts
+from synccash.resilience._core.policy_settings import PolicySettings, waits_of
+from synccash.resilience._core.wiring import AsyncCall, PolicyParts, build_parts
 from synccash.resilience.attempts import Attempts, build_block_call, build_thread_call
 from synccash.resilience.budget import UNLIMITED, Budget, RetryBudget
-from synccash.resilience.bulkhead import Bulkhead, LiveBulkhead
+from synccash.resilience.bulkhead import Bulkhead
 from synccash.resilience.circuit_breaker import BreakerSettings, CircuitBreaker
-from synccash.resilience.events import EventHook, checked_hook
+from synccash.resilience.events import EventHook
 from synccash.resilience.rate import Rate, RateGate
 from synccash.resilience.retry import Retry
 from synccash.resilience.verdict import Classifier
@@ -45,13 +47,7 @@ a generator, which has not run yet.
 """,
 }
 """The two functions that each policy builds for its parts, with their documentation."""
-_PART_TYPES: dict[str, tuple[type, ...]] = {
-    "retry": (Retry,),
-    "breaker": (CircuitBreaker, BreakerSettings),
-    "bulkhead": (Bulkhead,),
-    "budget": (Budget, RetryBudget),
-    "rate": (Rate, RateGate),
-}
+_wrapping = RLock()
 
 
 class Policy:
@@ -76,6 +72,7 @@ class Policy:
         "_block_call": None,
         "_thread_call": None,
         "_parts": None,
+        "_wrappers": None,
         "__weakref__": None,
         "name": "The name, for errors, logs and statistics.",
         **_FORMS,
@@ -86,6 +83,7 @@ class Policy:
         _block_call: AsyncCall
         _thread_call: AsyncCall
         _parts: PolicyParts
+        _wrappers: WeakSet[Callable[..., object]] | None
 
         # At run time these are attributes that hold functions built for the parts: a method around them would
         # add 25 to 30 % to a call that succeeds.
@@ -115,84 +113,27 @@ class Policy:
         sleep_sync: Callable[[float], None] = time.sleep,
         random: Callable[[], float] = uniform,
     ) -> None:
-        _check_types(
-            name,
-            retry=retry,
-            breaker=breaker,
-            bulkhead=bulkhead,
-            rate=rate,
-            budget=budget,
-            classify=classify,
-        )
-        if retry is not None and retry.on is None and classify is None:
-            raise ValueError(f"{name}: Retry needs on=… or the policy needs classify=…: what is retryable?")
-        if retry is not None and retry.on is not None and classify is not None:
-            raise ValueError(
-                f"{name}: classify=… decides what is retryable, so Retry takes no on=… beside it"
-            )
-        checked_hook(on_event)
-        require_number(attempt_timeout=attempt_timeout, total_timeout=total_timeout)
-        for limit in (attempt_timeout, total_timeout):
-            if limit is not None and limit <= 0:
-                raise ValueError(f"{name}: a time-out must be above 0 seconds, or None")
-        if isinstance(breaker, BreakerSettings):
-            breaker = CircuitBreaker(name, breaker, clock=clock, random=random)
-            if on_event is not None:
-                breaker.listen(on_event)
-        object.__setattr__(self, "name", name)
-        budget = (
-            budget if isinstance(budget, RetryBudget) else RetryBudget(name, budget or UNLIMITED, clock=clock)
-        )
-        limits = [one for one in (total_timeout, attempt_timeout) if one is not None]
-        first_limit_s = min(limits, default=None)
-        interrupt = interrupt and first_limit_s is not None
-        decider = RetryDecider(
+        settings = PolicySettings(
             name=name,
             retry=retry,
             breaker=breaker,
-            gated=gated,
-            budget=budget,
-            idempotent=idempotent,
-            classify=classify,
-            clock=clock,
-            random=random,
-            first_limit_s=first_limit_s,
-            on_event=on_event,
-        )
-        slots = LiveBulkhead(name, bulkhead) if bulkhead else None
-        gate = RateGate(name, rate, clock=clock) if isinstance(rate, Rate) else rate
-        start, start_sync = build_starts(name, gate, slots, clock, sleep, sleep_sync)
-        parts = PolicyParts(
-            name=name,
-            decider=decider,
-            budget=budget,
-            breaker=breaker,
-            gated=gated,
-            bulkhead=slots,
-            rate=gate,
             attempt_timeout=attempt_timeout,
             total_timeout=total_timeout,
             interrupt=interrupt,
-            classifies=classify is not None,
+            bulkhead=bulkhead,
+            rate=rate,
+            budget=budget,
+            gated=gated,
+            idempotent=idempotent,
+            classify=classify,
+            on_event=on_event,
             clock=clock,
             sleep=sleep,
             sleep_sync=sleep_sync,
-            timer=(
-                AttemptTimer(name, first_limit_s, getattr(clock, "call_later", None))
-                if interrupt and first_limit_s is not None
-                else None
-            ),
-            on_event=on_event,
-            start=start,
-            start_sync=start_sync,
+            random=random,
         )
-        object.__setattr__(self, "_parts", parts)
-        for form, function in (("call", build_async_call(parts)), ("call_sync", build_sync_call(parts))):
-            function.__name__, function.__qualname__ = form, f"Policy.{form}"
-            function.__doc__ = _FORMS[form]
-            object.__setattr__(self, form, function)
-        object.__setattr__(self, "_block_call", build_block_call(parts))
-        object.__setattr__(self, "_thread_call", build_thread_call(parts))
+        object.__setattr__(self, "_wrappers", None)
+        _install(self, build_parts(settings))
         track(self)
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -252,7 +193,12 @@ class Policy:
         """Decorate a `def` or `async def`. Raises TypeError for functions that cannot be repeated, and for a
         plain function if the policy interrupts.
         """
-        return decorate(self, fn, interrupts=self._parts.interrupt)
+        wrapper = decorate(self, fn, interrupts=self._parts.interrupt)
+        with _wrapping:
+            if self._wrappers is None:
+                object.__setattr__(self, "_wrappers", WeakSet())
+            cast("WeakSet[Callable[..., object]]", self._wrappers).add(wrapper)
+        return wrapper
 
     def attempts(self) -> Attempts:
         """Return attempts at a block: `async for attempt in policy.attempts(): async with attempt: …`.
@@ -262,18 +208,50 @@ class Policy:
         return Attempts(self._parts, self._block_call, self._thread_call)
 
 
-def replace_parts(policy: Policy, other: Policy) -> None:
-    """Let `policy` behave as `other` from the next call on. For the registry, when its profiles change."""
-    for slot in ("_parts", "_block_call", "_thread_call", *_FORMS):
-        object.__setattr__(policy, slot, getattr(other, slot))
+def _install(policy: Policy, parts: PolicyParts) -> None:
+    forms = {"call": build_async_call(parts), "call_sync": build_sync_call(parts)}
+    for form, function in forms.items():
+        function.__name__, function.__qualname__ = form, f"Policy.{form}"
+        function.__doc__ = _FORMS[form]
+    block_calls = {"_block_call": build_block_call(parts), "_thread_call": build_thread_call(parts)}
+    for slot, value in {"name": parts.name, "_parts": parts, **forms, **block_calls}.items():
+        object.__setattr__(policy, slot, value)
+    with _wrapping:
+        for wrapper in list(policy._wrappers or ()):
+            follow(wrapper)
 
 
-def _check_types(name: object, **given: object) -> None:
-    if not isinstance(name, str) or not name:
-        raise TypeError(f"a policy's first argument is its name, not {name!r}")
-    for part, types in _PART_TYPES.items():
-        if given[part] is not None and not isinstance(given[part], types):
-            expected = " or ".join(kind.__name__ for kind in types)
-            raise TypeError(f"{name}: {part} must be {expected}, or None, not {given[part]!r}")
-    if given["classify"] is not None and not callable(given["classify"]):
-        raise TypeError(f"{name}: classify must be a function, or None, not {given['classify']!r}")
+def settings_of(policy: Policy) -> PolicySettings:
+    """Return what the policy was built from, with its live parts."""
+    return policy._parts.settings
+
+
+def build_changed(policy: Policy, **changes: Any) -> PolicyParts:
+    """Return parts for `policy` with some other settings, and the same live parts. For `replace_parts`.
+
+    Raises ValueError or TypeError as Policy does.
+    """
+    return build_parts(replace(policy._parts.settings, **changes))
+
+
+def replace_parts(policy: Policy, parts: "PolicyParts | Policy") -> None:
+    """Let `policy` have these parts, or those of another one, from its next call on.
+
+    Functions that it decorates follow. For the registry, when its profiles change, and for tests.
+    """
+    _install(policy, parts._parts if isinstance(parts, Policy) else parts)
+
+
+def use_clock(policy: Policy, clock: Clock) -> Callable[[], None]:
+    """Let the policy's next calls read this clock, and wait by it, until the returned function is called.
+
+    Its breaker, budget and rate keep theirs. For tests.
+    """
+    former = settings_of(policy)
+    replace_parts(policy, build_changed(policy, clock=clock, **waits_of(clock)))
+
+    def end() -> None:
+        waits = {"sleep": former.sleep, "sleep_sync": former.sleep_sync}
+        replace_parts(policy, build_changed(policy, clock=former.clock, **waits))
+
+    return end

@@ -1,4 +1,8 @@
-"""Implements `@policy`: wraps a function so that each call runs under the policy."""
+"""Implements `@policy`: wraps a function so that each call runs under the policy.
+
+A wrapper holds its policy's `call` itself, because reading it at each call takes 5 % longer. So a policy that
+gets other parts tells its wrappers: see `follow`.
+"""
 
 import functools
 import inspect
@@ -10,6 +14,8 @@ R = TypeVar("R")
 NO_INTERRUPT = (
     "a plain function can't be interrupted: pass interrupt=False, and hand remaining() to what it calls"
 )
+
+_FOLLOW = "_follow_policy"
 
 
 class _Policy(Protocol):
@@ -41,6 +47,11 @@ def decorate(policy: _Policy, fn: Callable[P, R], *, interrupts: bool) -> Callab
         async def async_wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
             return await call(coroutine_function, *args, **kwargs)
 
+        def read_call() -> None:
+            nonlocal call
+            call = policy.call
+
+        setattr(async_wrapper, _FOLLOW, read_call)
         return cast(Callable[P, R], async_wrapper)
     if interrupts:
         raise TypeError(f"{policy.name}: {NO_INTERRUPT}")
@@ -51,7 +62,17 @@ def decorate(policy: _Policy, fn: Callable[P, R], *, interrupts: bool) -> Callab
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         return call_sync(fn, *args, **kwargs)
 
+    def read_call_sync() -> None:
+        nonlocal call_sync
+        call_sync = policy.call_sync
+
+    setattr(wrapper, _FOLLOW, read_call_sync)
     return wrapper
+
+
+def follow(wrapper: Callable[..., object]) -> None:
+    """Let a wrapper use the `call` that its policy has now."""
+    getattr(wrapper, _FOLLOW)()
 
 
 def _is_kind(kind: Callable[[object], bool], fn: Any) -> bool:

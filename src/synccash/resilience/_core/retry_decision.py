@@ -9,6 +9,7 @@ from typing import Any
 from synccash.resilience import log_events, overrides
 from synccash.resilience._core.failure_kinds import is_timeout, outcome_of
 from synccash.resilience._core.misuse import explain, is_misuse
+from synccash.resilience._core.policy_settings import PolicySettings
 from synccash.resilience.budget import RetryBudget
 from synccash.resilience.circuit_breaker import CircuitBreaker
 from synccash.resilience.errors import (
@@ -29,8 +30,8 @@ from synccash.resilience.events import (
     emit,
 )
 from synccash.resilience.evidence import Evidence
-from synccash.resilience.retry import Retry, matches
-from synccash.resilience.verdict import Classifier, FailureCause, Outcome, Verdict
+from synccash.resilience.retry import matches
+from synccash.resilience.verdict import FailureCause, Outcome, Verdict
 
 _OK = Verdict(Outcome.OK)
 _RETURNED_FAILURE = "a returned failure"
@@ -90,32 +91,18 @@ class RetryDecider:
         "retry",
     )
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        retry: Retry | None,
-        breaker: CircuitBreaker | None,
-        gated: bool,
-        budget: RetryBudget,
-        idempotent: bool,
-        classify: Classifier | None,
-        clock: Callable[[], float],
-        random: Callable[[], float],
-        first_limit_s: float | None,
-        on_event: EventHook | None,
-    ) -> None:
-        self._name = name
-        self._on_event = on_event
-        self.retry = retry
+    def __init__(self, settings: PolicySettings, breaker: CircuitBreaker | None, budget: RetryBudget) -> None:
+        self._name = settings.name
+        self._on_event = settings.on_event
+        self.retry = settings.retry
         self._breaker = breaker
-        self._gated = gated
+        self._gated = settings.gated
         self._budget = budget
-        self.idempotent = idempotent
-        self.classify = classify
-        self._clock = clock
-        self._random = random
-        self._first_limit_s = first_limit_s
+        self.idempotent = settings.idempotent
+        self.classify = settings.classify
+        self._clock = settings.clock
+        self._random = settings.random
+        self._first_limit_s = settings.first_limit_s
 
     def after_error(
         self,

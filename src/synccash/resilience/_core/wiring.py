@@ -1,12 +1,13 @@
 """The parts of a policy (breaker, budget, bulkheads, time limits, clock) and what is computed from them."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from synccash.resilience._core.attempt_timeout import AttemptTimer
 from synccash.resilience._core.deadline_cell import Clock, DeadlineCell, live_cell, on_clock
 from synccash.resilience._core.misuse import require_asyncio
+from synccash.resilience._core.policy_settings import PolicySettings
 from synccash.resilience._core.retry_decision import RetryDecider
 from synccash.resilience.budget import RetryBudget
 from synccash.resilience.bulkhead import LiveBulkhead
@@ -27,12 +28,14 @@ SyncCall = Callable[..., Any]
 class PolicyParts:
     """The parts of one policy. Times in seconds.
 
+    `settings`: what they were built from, with the live parts.
     `gated`: whether the breaker may refuse calls. `classifies`: results are classified too. `timer`: what
     interrupts attempts, if anything does. `start`, `start_sync`: what an attempt waits for, if there is a
     rate or a bulkhead; with a bulkhead the attempt then has a slot. `sleeps_always`: `sleep` is called before
     every further attempt, also for 0 seconds. `in_thread`: no event loop runs; nothing that is awaited waits.
     """
 
+    settings: PolicySettings
     name: str
     decider: RetryDecider
     budget: RetryBudget
@@ -103,17 +106,50 @@ def left_s(now: float, deadline_at: float | None) -> float | None:
     return None if deadline_at is None else max(0.0, deadline_at - now)
 
 
-def build_starts(
-    name: str,
-    rate: RateGate | None,
-    bulkhead: LiveBulkhead | None,
-    clock: Clock,
-    sleep: Callable[[float], Awaitable[None]],
-    sleep_sync: Callable[[float], None],
+def build_parts(settings: PolicySettings) -> PolicyParts:
+    """Return the parts of a policy. Live parts in `settings` are used; the others are created."""
+    breaker, budget = settings.live_breaker(), settings.live_budget()
+    bulkhead, rate = settings.live_bulkhead(), settings.live_rate()
+    settings = replace(settings, breaker=breaker, budget=budget, bulkhead=bulkhead, rate=rate)
+    start, start_sync = _build_starts(settings, rate, bulkhead)
+    timer = _build_timer(settings)
+    return PolicyParts(
+        settings=settings,
+        name=settings.name,
+        decider=RetryDecider(settings, breaker, budget),
+        budget=budget,
+        breaker=breaker,
+        gated=settings.gated,
+        bulkhead=bulkhead,
+        rate=rate,
+        attempt_timeout=settings.attempt_timeout,
+        total_timeout=settings.total_timeout,
+        interrupt=timer is not None,
+        classifies=settings.classify is not None,
+        clock=settings.clock,
+        sleep=settings.sleep,
+        sleep_sync=settings.sleep_sync,
+        timer=timer,
+        on_event=settings.on_event,
+        start=start,
+        start_sync=start_sync,
+    )
+
+
+def _build_timer(settings: PolicySettings) -> AttemptTimer | None:
+    limit_s = settings.first_limit_s
+    if limit_s is None or not settings.interrupt:
+        return None
+    return AttemptTimer(settings.name, limit_s, getattr(settings.clock, "call_later", None))
+
+
+def _build_starts(
+    settings: PolicySettings, rate: RateGate | None, bulkhead: LiveBulkhead | None
 ) -> tuple[Start | None, Callable[[float, float | None], None] | None]:
     """Return what an attempt waits for before it starts, for coroutines and for plain functions."""
     if rate is None and bulkhead is None:
         return None, None
+    name, clock, sleep, sleep_sync = settings.name, settings.clock, settings.sleep, settings.sleep_sync
 
     async def start(now: float, deadline_at: float | None) -> None:
         require_asyncio(name)
