@@ -219,71 +219,150 @@ def build_engine(
     `witnesses`: where the processes tell whether a failover has lost commits.
     `around_work`: see Worker.
     """
-    guarded = ConfiguredRails(
-        {name: GuardedRail(rail, accounts, former.get(name, ())) for name, rail in rails.items()}
-    )
     clock = StoreClock(clock)
     ended, acknowledged = EndedOrderCounts(), AcknowledgedCommits(clock.monotonic)
-    order_store = ObservedOrderStore(order_store, clock, ended, acknowledged)
-    leases = HeldLeases(order_store, clock, settings.lease_s, settings.heartbeat_s)
     health = health or RailHealth(HealthSettings(timeout_s=settings.attempt_timeout_s), clock.monotonic)
     networks = networks or PayerNetworks(clock.now, retention_s=0.0)
     floats = floats or RailFloats(clock.monotonic)
+    order_store = ObservedOrderStore(order_store, clock, ended, acknowledged)
     dispatch = HealthRecordingDispatch(dispatch, health, floats)
-    router = Router(
-        guarded,
+    guarded = _guard_rails(rails, accounts, former)
+    router = _build_router(guarded, dispatch, health, routing, probing, floats)
+    witness = None if witnesses is None else FailoverWitness(witnesses, identities.new("proc"), acknowledged)
+    attempts = Attempts(guarded, router, clock, identities, references, settings.public_url)
+    commit_builder = CommitBuilder(clock, identities)
+    parts = _Parts(
+        order_store=order_store,
+        rails=guarded,
+        dispatch=dispatch,
+        clock=clock,
+        identities=identities,
+        references=references,
+        work_signal=work_signal,
+        settings=settings,
+        router=router,
+        leases=HeldLeases(order_store, clock, settings.lease_s, settings.heartbeat_s),
+        attempts=attempts,
+        commit_builder=commit_builder,
+        refunds=RefundOpenings(attempts, commit_builder, clock, identities, settings),
+        timing=AttemptTiming(guarded, clock, settings),
+        feedback=OutcomeFeedback(guarded, health, networks, floats),
+        networks=networks,
+        screening=screening,
+        recovery=RecoveryWatch(order_store, clock, witness),
+        risk=VelocityCounters(rules, payout_rules),
+        ended=ended,
+    )
+    return _build_facade(parts, around_work)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The parts of an engine that several others use."""
+
+    order_store: ObservedOrderStore
+    rails: ConfiguredRails
+    dispatch: HealthRecordingDispatch
+    clock: StoreClock
+    identities: Identities
+    references: ReferenceKey
+    work_signal: WorkSignal
+    settings: EngineSettings
+    router: Router
+    leases: HeldLeases
+    attempts: Attempts
+    commit_builder: CommitBuilder
+    refunds: RefundOpenings
+    timing: AttemptTiming
+    feedback: OutcomeFeedback
+    networks: PayerNetworks
+    screening: Screening | None
+    recovery: RecoveryWatch
+    risk: VelocityCounters
+    ended: EndedOrderCounts
+
+
+def _guard_rails(
+    rails: Mapping[str, Rail], accounts: AccountBook, former: Mapping[str, Sequence[Rail]]
+) -> ConfiguredRails:
+    return ConfiguredRails(
+        {name: GuardedRail(rail, accounts, former.get(name, ())) for name, rail in rails.items()}
+    )
+
+
+def _build_router(
+    rails: ConfiguredRails,
+    dispatch: Dispatch,
+    health: RailHealth,
+    routing: RoutingRules,
+    probing: Probing,
+    floats: RailFloats,
+) -> Router:
+    return Router(
+        rails,
         dispatch,
         health,
         routing,
         probing,
         floats=floats,
-        is_unconfirmed=lambda name: guarded[name].is_unconfirmed,
+        is_unconfirmed=lambda name: rails[name].is_unconfirmed,
     )
-    attempts = Attempts(guarded, router, clock, identities, references, settings.public_url)
-    commit_builder = CommitBuilder(clock, identities)
-    refunds = RefundOpenings(attempts, commit_builder, clock, identities, settings)
-    timing = AttemptTiming(guarded, clock, settings)
-    witness = None if witnesses is None else FailoverWitness(witnesses, identities.new("proc"), acknowledged)
-    recovery = RecoveryWatch(order_store, clock, witness)
-    order_worker = OrderWorker(
-        order_store=order_store,
-        rails=guarded,
-        dispatch=dispatch,
+
+
+def _build_order_worker(parts: _Parts) -> OrderWorker:
+    attempts, commit_builder, settings = parts.attempts, parts.commit_builder, parts.settings
+    return OrderWorker(
+        order_store=parts.order_store,
+        rails=parts.rails,
+        dispatch=parts.dispatch,
         attempts=attempts,
         commit_builder=commit_builder,
-        clock=clock,
+        clock=parts.clock,
         settings=settings,
-        timing=timing,
-        decisions=Decisions(attempts, commit_builder, clock, settings, timing),
-        feedback=OutcomeFeedback(guarded, health, networks, floats),
-        refunds=refunds,
-        lost=LostAttempts(guarded, attempts, dispatch, settings.recovery_depth),
-        screening=screening,
+        timing=parts.timing,
+        decisions=Decisions(attempts, commit_builder, parts.clock, settings, parts.timing),
+        feedback=parts.feedback,
+        refunds=parts.refunds,
+        lost=LostAttempts(parts.rails, attempts, parts.dispatch, settings.recovery_depth),
+        screening=parts.screening,
     )
-    replies = Replies(order_store, leases, settings.request_deadline_s)
-    risk = VelocityCounters(rules, payout_rules)
+
+
+def _build_openings(parts: _Parts, order_worker: OrderWorker, replies: Replies) -> RoutedOpenings:
     first = FirstCommits(
-        attempts, commit_builder, clock, settings, risk, recovery, is_screened=screening is not None
+        parts.attempts,
+        parts.commit_builder,
+        parts.clock,
+        parts.settings,
+        parts.risk,
+        parts.recovery,
+        is_screened=parts.screening is not None,
     )
-    openings = RoutedOpenings(order_store, first, order_worker, replies, clock)
+    return RoutedOpenings(parts.order_store, first, order_worker, replies, parts.clock)
+
+
+def _build_facade(parts: _Parts, around_work: Callable[[Case], AbstractContextManager[None]]) -> Engine:
+    store, leases, signal, settings = parts.order_store, parts.leases, parts.work_signal, parts.settings
+    clock, identities, builder, timing = parts.clock, parts.identities, parts.commit_builder, parts.timing
+    attempts, recovery, networks = parts.attempts, parts.recovery, parts.networks
+    replies, worker = Replies(store, leases, settings.request_deadline_s), _build_order_worker(parts)
+    openings = _build_openings(parts, worker, replies)
     return Engine(
-        order_store=order_store,
+        order_store=store,
         leases=leases,
-        work_signal=work_signal,
-        references=references,
-        collecting=PaymentRequests(
-            order_store, openings, commit_builder, timing, clock, identities, networks
-        ),
-        refunding=RefundRequests(order_store, attempts, order_worker, replies, refunds, clock, recovery),
-        reviewing=ReviewRequests(order_store, commit_builder, work_signal, clock, timing, attempts),
+        work_signal=signal,
+        references=parts.references,
+        collecting=PaymentRequests(store, openings, builder, timing, clock, identities, networks),
+        refunding=RefundRequests(store, attempts, worker, replies, parts.refunds, clock, recovery),
+        reviewing=ReviewRequests(store, builder, signal, clock, timing, attempts),
         paying_out=PayoutRequests(openings, clock, identities, networks),
-        otps=OtpSubmitter(order_store, order_worker, dispatch, leases, commit_builder, clock, settings),
-        rails=guarded,
-        router=router,
-        worker=Worker(order_store, order_worker, leases, work_signal, clock, settings, around_work),
+        otps=OtpSubmitter(store, worker, parts.dispatch, leases, builder, clock, settings),
+        rails=parts.rails,
+        router=parts.router,
+        worker=Worker(store, worker, leases, signal, clock, settings, around_work),
         clock=clock,
         recovery=recovery,
-        risk=risk,
-        callback_hints=CallbackHints(order_store, work_signal, leases, clock),
-        ended=ended,
+        risk=parts.risk,
+        callback_hints=CallbackHints(store, signal, leases, clock),
+        ended=parts.ended,
     )
