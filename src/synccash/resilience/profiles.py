@@ -63,10 +63,15 @@ PROFILES = {
 """Profiles by service. `*` applies to every other service: a payment provider."""
 
 
-def profile_of(profiles: Mapping[str, Profile], name: str) -> Profile:
-    """Return the profile of `service:operation`: that of the name, of `service:*`, of `service` or of `*`."""
+def own_profile_of(profiles: Mapping[str, Profile], name: str) -> Profile | None:
+    """Return the profile of `service:operation`: that of the name, of `service:*` or of `service`."""
     service = name.partition(":")[0]
     for key in (name, f"{service}:*", service):
         if key in profiles:
             return profiles[key]
-    return profiles["*"]
+    return None
+
+
+def profile_of(profiles: Mapping[str, Profile], name: str) -> Profile:
+    """Return the profile of `service:operation`: that of the name, of `service:*`, of `service` or of `*`."""
+    return own_profile_of(profiles, name) or profiles["*"]

@@ -1,25 +1,25 @@
 """Registry of the policies, circuit breakers and retry budgets of a process, created on first use by name."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from random import random as uniform
 from threading import RLock
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
-from synccash.resilience._core.decorating import decorate
+from synccash.resilience._core.deadline_cell import Clock
 from synccash.resilience._core.live_parts import track
-from synccash.resilience.breaker_settings import BreakerState
+from synccash.resilience._core.policy_settings import PolicySettings, waits_of
+from synccash.resilience.breaker_settings import BreakerSettings, BreakerState
 from synccash.resilience.budget import RetryBudget
 from synccash.resilience.circuit_breaker import CircuitBreaker
-from synccash.resilience.events import Event, EventHook, checked_hook
-from synccash.resilience.policy import Policy, replace_parts
-from synccash.resilience.profiles import PROFILES, Profile, profile_of
+from synccash.resilience.events import Event, EventHook, checked_hook, emit
+from synccash.resilience.policy import Policy, build_changed, replace_parts, settings_of, use_clock
+from synccash.resilience.profiles import PROFILES, Profile, own_profile_of, profile_of
 from synccash.resilience.verdict import Classifier, classify_by_evidence
 
 _MAX_BREAKERS = 1_000
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 class _PolicyKey(NamedTuple):
@@ -29,32 +29,15 @@ class _PolicyKey(NamedTuple):
     interrupt: bool
 
 
-class _Forward:
-    """Calls a policy as it is at the time of the call."""
+class _Added(NamedTuple):
+    """A policy that was added, and the settings that it was made with.
 
-    __slots__ = ("_policy", "name")
-
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
-        self.name = policy.name
-
-    def call(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
-        return self._policy.call(fn, *args, **kwargs)
-
-    def call_sync(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return self._policy.call_sync(fn, *args, **kwargs)
-
-
-class _RegistryPolicy(Policy):
-    """A policy whose settings a registry may replace, also for functions that it decorates.
-
-    A decorated function holds its policy's `call` itself, because reading it at each call takes 5 % longer.
+    `breaker_settings`: those of its breaker; None if the registry had the breaker before.
     """
 
-    __slots__ = ()
-
-    def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
-        return decorate(_Forward(self), fn, interrupts=self._parts.interrupt)
+    policy: Policy
+    settings: PolicySettings
+    breaker_settings: BreakerSettings | None
 
 
 class Registry:
@@ -96,6 +79,7 @@ class Registry:
         # The first has every policy that anybody holds, the second keeps those that were used last alive.
         self._policies: WeakValueDictionary[_PolicyKey, Policy] = WeakValueDictionary()
         self._recent_policies: dict[_PolicyKey, Policy] = {}
+        self._added: dict[str, _Added] = {}
         self._watchers: list[Callable[[CircuitBreaker], None]] = []
         track(self)
 
@@ -140,24 +124,29 @@ class Registry:
                 self._evict_closed()
                 settings = self.profile(name).breaker
                 breaker = CircuitBreaker(name, settings, clock=self.clock, random=self.random)
-                self._breakers[name] = breaker
-                breaker.listen(self._forward_event)
-                for watcher in self._watchers:
-                    watcher(breaker)
+                self._hold(breaker)
             else:
                 self._breakers[name] = breaker
             return breaker
 
+    def _hold(self, breaker: CircuitBreaker) -> None:
+        self._breakers[breaker.name] = breaker
+        breaker.listen(self._forward_event)
+        for watcher in self._watchers:
+            watcher(breaker)
+
     def _evict_closed(self) -> None:
         if len(self._breakers) < self._most:
             return
+        added = {one.policy.breaker for one in self._added.values()}
         for name, breaker in self._breakers.items():
-            if breaker.state is BreakerState.CLOSED:
+            if breaker.state is BreakerState.CLOSED and breaker not in added:
                 del self._breakers[name]
                 self._budgets.pop(name, None)
                 return
         raise ValueError(
-            f"all {self._most} breakers are open or half-open: are their names made from requests?"
+            f"all {self._most} breakers are open, half-open or of added policies: are their names made from "
+            "requests?"
         )
 
     def budget(self, name: str) -> RetryBudget:
@@ -166,11 +155,19 @@ class Registry:
         with self._lock:
             budget = self._budgets.get(name)
             if budget is None:
-                if len(self._budgets) >= self._most:
-                    unused = (known for known in self._budgets if known not in self._breakers)
-                    del self._budgets[next(unused, next(iter(self._budgets)))]
+                self._evict_budget()
                 budget = self._budgets[name] = RetryBudget(name, clock=self.clock)
             return budget
+
+    def _evict_budget(self) -> None:
+        if len(self._budgets) < self._most:
+            return
+        added = {one.policy.budget.name for one in self._added.values()}
+        names = [name for name in self._budgets if name not in added]
+        unused = (name for name in names if name not in self._breakers)
+        name = next(unused, next(iter(names), None))
+        if name is not None:
+            del self._budgets[name]
 
     def budgets(self) -> Mapping[str, RetryBudget]:
         """Return all budgets by name."""
@@ -188,10 +185,18 @@ class Registry:
 
         Its settings follow `reload`. All policies of a name share breaker and budget. Without `classify`, the
         profile's `Retry(on=…)` decides what is retried, else `classify_by_evidence`. Pass the same function
-        each time, because another one makes another policy. Raises ValueError as `breaker` and Policy do.
+        each time, because another one makes another policy. The policy of a name that was added (`add`) is
+        that one. Raises ValueError as `breaker` and Policy do, and for options of a policy that was added.
         """
         key = _PolicyKey(self._checked_name(name), classify, idempotent, interrupt)
         with self._lock:
+            added = self._added.get(key.name)
+            if added is not None:
+                if key != _PolicyKey(key.name, None, idempotent=False, interrupt=True):
+                    raise ValueError(
+                        f"{key.name} was added to the registry: it has the options it was made with"
+                    )
+                return added.policy
             breaker = self.breaker(key.name)
             policy = self._recent_policies.pop(key, None) or self._policies.get(key)
             if policy is None or policy.breaker is not breaker:
@@ -205,10 +210,72 @@ class Registry:
                 del self._recent_policies[next(iter(self._recent_policies))]
             return policy
 
-    def policies(self) -> Sequence[Policy]:
-        """Return all policies that are in use: those used last, and those that anybody else holds."""
+    def add(self, policy: Policy) -> Policy:
+        """Hold a policy that was made by hand, and return it: it is listed, observed and reloaded.
+
+        If `profiles` has an entry for its name, other than `*`, its retry, time-outs and breaker get the
+        settings of the entry, now and at each `reload`. Parts that it was made without stay away. Without an
+        entry it has the settings that it was made with. Raises ValueError if the registry has another policy,
+        breaker or budget of that name, or writes the name differently.
+        """
         with self._lock:
-            return list(self._policies.values())
+            settings = settings_of(policy)
+            self._check_new(policy)
+            breaker = policy.breaker
+            is_new = breaker is not None and breaker.name not in self._breakers
+            added = _Added(policy, settings, breaker.settings if breaker is not None and is_new else None)
+            parts = build_changed(
+                policy,
+                on_event=_joined(settings.on_event, self._forward_event),
+                **self._reloaded(added, self._profiles),
+            )
+            if breaker is not None and is_new:
+                self._evict_closed()
+                self._hold(breaker)
+            if policy.budget.name not in self._budgets:
+                self._evict_budget()
+                self._budgets[policy.budget.name] = policy.budget
+            self._added[policy.name] = added
+            replace_parts(policy, parts)
+        self._reconfigure([breaker] if breaker is not None else [])
+        return policy
+
+    def _check_new(self, policy: Policy) -> None:
+        if policy.name in self._added or any(one is policy for one in self._policies.values()):
+            raise ValueError(f"the registry has a policy {policy.name} already")
+        known: Sequence[tuple[str, Mapping[str, object], Policy | CircuitBreaker | RetryBudget | None]] = (
+            ("policy", {}, policy),
+            ("breaker", self._breakers, policy.breaker),
+            ("budget", self._budgets, policy.budget),
+        )
+        for kind, held, part in known:
+            if part is None:
+                continue
+            name = part.name
+            if name != self._checked_name(name):
+                raise ValueError(f"the registry writes {name!r} as {self.full_name(name)!r}: use that name")
+            if held.get(name, part) is not part:
+                raise ValueError(
+                    f"the registry has another {kind} {name}: make the policy with "
+                    f"{kind}=registry.{kind}({name!r}), or give it another name"
+                )
+
+    def _reloaded(self, added: _Added, profiles: Mapping[str, Profile]) -> Mapping[str, Any]:
+        """Return the settings that an added policy has by these profiles."""
+        made = added.settings
+        profile = own_profile_of(profiles, made.name)
+        retry, attempt_timeout, total_timeout = made.retry, made.attempt_timeout, made.total_timeout
+        if profile is not None:
+            if retry is not None:
+                retry = profile.retry if profile.retry.on is not None else replace(profile.retry, on=retry.on)
+            attempt_timeout = attempt_timeout and profile.attempt_timeout
+            total_timeout = total_timeout and profile.total_timeout
+        return {"retry": retry, "attempt_timeout": attempt_timeout, "total_timeout": total_timeout}
+
+    def policies(self) -> Sequence[Policy]:
+        """Return all policies that were added, those used last, and those that something else holds."""
+        with self._lock:
+            return [*(one.policy for one in self._added.values()), *self._policies.values()]
 
     def reload(self, profiles: Mapping[str, Profile]) -> None:
         """Replace all profiles. Policies and breakers that exist follow at their next call.
@@ -223,15 +290,30 @@ class Registry:
                 (policy, self._build_policy(key, profiles, policy.breaker, policy.budget))
                 for key, policy in live
             ]
+            changed = [
+                (one.policy, build_changed(one.policy, **self._reloaded(one, profiles)))
+                for one in self._added.values()
+            ]
             self._profiles = profiles
-            for policy, other in rebuilt:
-                replace_parts(policy, other)
-            held = [policy.breaker for _, policy in live if policy.breaker is not None]
+            for policy, parts in (*rebuilt, *changed):
+                replace_parts(policy, parts)
+            held = [policy.breaker for policy, _ in rebuilt if policy.breaker is not None]
             breakers = {id(one): one for one in (*self._breakers.values(), *held)}
-        for breaker in breakers.values():
+        self._reconfigure(breakers.values())
+
+    def _reconfigure(self, breakers: Iterable[CircuitBreaker]) -> None:
+        for breaker in breakers:
             # Without the lock, because listeners may run. A loop, because another thread may reload too.
-            while breaker.settings != (settings := profile_of(self._profiles, breaker.name).breaker):
+            while breaker.settings != (settings := self._breaker_settings(breaker)):
                 breaker.reconfigure(settings)
+
+    def _breaker_settings(self, breaker: CircuitBreaker) -> BreakerSettings:
+        profile = own_profile_of(self._profiles, breaker.name)
+        if profile is None:
+            for one in tuple(self._added.values()):
+                if one.policy.breaker is breaker and one.breaker_settings is not None:
+                    return one.breaker_settings
+        return (profile or self._profiles["*"]).breaker
 
     def _build_policy(
         self,
@@ -242,7 +324,7 @@ class Registry:
     ) -> Policy:
         profile = profile_of(profiles, key.name)
         is_judged = key.classify is not None or profile.retry.on is not None
-        return _RegistryPolicy(
+        return Policy(
             key.name,
             retry=profile.retry,
             breaker=breaker,
@@ -254,6 +336,7 @@ class Registry:
             classify=key.classify if is_judged else classify_by_evidence,
             on_event=self._forward_event,
             clock=self.clock,
+            **waits_of(self.clock),
             random=self.random,
         )
 
@@ -272,6 +355,27 @@ class Registry:
         """Return all breakers by name."""
         return dict(self._breakers)
 
+    def use_clock(self, clock: Clock) -> Callable[[], None]:
+        """Create breakers, budgets and policies with this clock until the returned function is called. What
+        was created then gets the former clock, and no past. See `synccash.resilience.testing`.
+        """
+        former, self.clock = self.clock, clock
+        before = {id(one) for one in (*self._parts(), *self.policies())}
+
+        def end() -> None:
+            self.clock = former
+            for part in self._parts():
+                if id(part) not in before:
+                    part.forget(former)
+            for policy in self.policies():
+                if id(policy) not in before:
+                    use_clock(policy, former)
+
+        return end
+
+    def _parts(self) -> Iterable[CircuitBreaker | RetryBudget]:
+        return (*self.breakers().values(), *self.budgets().values())
+
     def stand_in(self, other: "Registry") -> Callable[[], None]:
         """Behave as `other` until the returned function is called. See `synccash.resilience.testing`."""
         # Modules hold a reference to this object, so its contents are replaced instead of the object.
@@ -281,6 +385,18 @@ class Registry:
             self.__dict__ = before
 
         return end
+
+
+def _joined(first: EventHook | None, second: EventHook) -> EventHook:
+    """Return a hook that calls both; what one raises does not keep the event from the other."""
+    if first is None:
+        return second
+
+    def both(event: Event) -> None:
+        emit(first, event)
+        emit(second, event)
+
+    return both
 
 
 def _checked_profiles(profiles: Mapping[str, Profile]) -> Mapping[str, Profile]:
