@@ -1,17 +1,36 @@
 """Claims of requests without an order, on a real PostgreSQL."""
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import pytest
 
 from encryption_samples import ENCRYPTION
 from order_store_contract import LEASE_S, opened
 from synccash.resilience.claims import ClaimAnswer, Granted, InProgress, Replayed, Reused
+from synccash.resilience.conformance import ClaimStoreConformance
 from synccash.stores.postgres.claims import _SWEEPS, PostgresClaims
 from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.pool import connect
 
 ONE, TWO = b"1" * 33, b"2" * 33
 ANSWER = ClaimAnswer(201, (("content-type", "application/json"),), b'{"a": "\xc3\xa9"}')
+
+
+class TestConformance(ClaimStoreConformance):
+    durable = True
+
+    @pytest.fixture(autouse=True, params=[None, ENCRYPTION], ids=["plain", "encrypted"])
+    def configure(self, database_url, request):
+        self.url, self.encryption = database_url, request.param
+
+    @asynccontextmanager
+    async def open(self):
+        pool = await connect(self.url, min_size=1, max_size=4)
+        try:
+            yield PostgresClaims(Database(pool, encryption=self.encryption))
+        finally:
+            await pool.close()
 
 
 @pytest.fixture(params=[None, ENCRYPTION], ids=["plain", "encrypted"])
