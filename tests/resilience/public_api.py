@@ -21,7 +21,7 @@ MODULES = {
     "synccash.resilience.events": None,
     "synccash.resilience.profiles": ("PROFILES", "Profile"),
     "synccash.resilience.testing": None,
-    "synccash.resilience.conformance": ("BreakerConformance", "BreakerUnderTest"),
+    "synccash.resilience.conformance": ("BreakerConformance", "BreakerUnderTest", "ClaimStoreConformance"),
 }
 """The promised names of each module; None: those of `__all__`."""
 

@@ -1,5 +1,6 @@
 """`fresh()` and the pytest plugin give policies at module level a state of their own in each test."""
 
+import asyncio
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,10 +11,20 @@ from textwrap import dedent
 
 import pytest
 
-from synccash.resilience import BreakerSettings, Budget, CircuitBreaker, Policy, Retry
+from synccash.resilience import (
+    AttemptTimeoutError,
+    BreakerSettings,
+    Budget,
+    CircuitBreaker,
+    Policy,
+    Retry,
+    remaining,
+)
 from synccash.resilience.breaker_settings import BreakerState
+from synccash.resilience.claims import Granted
 from synccash.resilience.errors import CircuitOpenError, RateExceededError
 from synccash.resilience.memory_claims import MemoryClaims
+from synccash.resilience.profiles import PROFILES
 from synccash.resilience.rate import Rate
 from synccash.resilience.rate_limiter import Limit, MemoryLimiter
 from synccash.resilience.registry import Registry
@@ -235,6 +246,137 @@ def test_listeners_and_settings_stay():
     assert heard
 
 
+RETRYING = {"retry": Retry(attempts=3, base=10.0, jitter="none", on=ConnectionError)}
+
+
+def test_a_fake_clock_reaches_policies_and_functions_that_they_decorate():
+    policy = Policy("rates", total_timeout=60.0, interrupt=False, **RETRYING)
+    decorated = policy(fail)
+    clock = FakeClock()
+    with fresh(clock=clock):
+        for call in (decorated, partial(policy.call_sync, fail)):
+            with pytest.raises(ConnectionError):
+                call()
+        assert policy.call_sync(remaining) == 60.0
+    assert clock.slept == [10.0, 20.0] * 2
+
+
+def test_after_the_block_a_policy_reads_and_waits_by_its_own_clock():
+    own, other = FakeClock(), FakeClock()
+    policy = Policy("rates", clock=own, sleep=own.sleep, sleep_sync=own.sleep_sync, **RETRYING)
+    decorated = policy(fail)
+    with fresh(clock=other):
+        pass
+    with pytest.raises(ConnectionError):
+        decorated()
+    assert (own.slept, other.slept) == ([10.0, 20.0], [])
+
+
+async def test_time_outs_of_policies_at_module_level_pass_in_fake_time():
+    policy = Policy("rates", attempt_timeout=5.0)
+    clock = FakeClock()
+
+    @policy
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    with fresh(clock=clock):
+        with pytest.raises(AttemptTimeoutError):
+            await hang()
+        assert clock() == 5.0
+
+
+def test_an_open_breaker_allows_a_probe_after_its_open_time_in_fake_time():
+    policy = Policy("rates", breaker=BreakerSettings(failures=1, open_s=30.0), random=lambda: 0.0)
+    clock = FakeClock()
+    with fresh(clock=clock):
+        open_breaker(policy)
+        clock.move(30.0)
+        assert policy.call_sync(succeed) == "yes"
+        assert policy.breaker.state is BreakerState.CLOSED
+
+
+def test_rates_limiters_and_claims_read_the_fake_clock():
+    policy, limiter = Policy("rates", rate=Rate("1/h")), MemoryLimiter()
+    limit = Limit(name="orders", scope="user", quota=1, period_s=3_600)
+    clock = FakeClock()
+    with fresh(clock=clock):
+        for _ in range(2):
+            policy.call_sync(succeed)
+        assert clock.slept == [3_600.0]
+        assert limiter.hit(limit, "ama") == 0
+        assert limiter.hit(limit, "ama") == 3_600_000_000
+        clock.move(3_600.0)
+        assert limiter.hit(limit, "ama") == 0
+
+
+async def test_a_lease_of_a_claim_ends_in_fake_time():
+    store, clock = MemoryClaims(), FakeClock()
+    with fresh(clock=clock):
+        await store.claim("shop", "key", b"1", lease_s=10.0)
+        clock.move(10.0)
+        assert await store.claim("shop", "key", b"1", lease_s=10.0) == Granted(2, taken_over=True)
+
+
+def test_what_a_registry_creates_in_the_block_reads_its_own_clock_after_it():
+    own, other = FakeClock(), FakeClock()
+    registry = Registry({"*": replace(PROFILES["*"], **RETRYING)}, clock=own)
+    with fresh(clock=other):
+        policy = registry.policy("rates", interrupt=False)
+        with pytest.raises(ConnectionError):
+            policy.call_sync(fail)
+        assert (own.slept, other.slept) == ([], [10.0, 20.0])
+        policy.breaker.force_open("maintenance")
+    with pytest.raises(ConnectionError):
+        policy.call_sync(fail)
+    assert (own.slept, other.slept) == ([10.0, 20.0], [10.0, 20.0])
+
+
+def test_blocks_with_clocks_may_be_nested_and_end_in_any_order():
+    own = FakeClock()
+    policy = Policy("rates", clock=own, sleep=own.sleep, sleep_sync=own.sleep_sync, **RETRYING)
+    clocks = FakeClock(), FakeClock()
+    first, second = (fresh(clock=clock) for clock in clocks)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    with pytest.raises(ConnectionError):
+        policy.call_sync(fail)
+    second.__exit__(None, None, None)
+    with pytest.raises(ConnectionError):
+        policy.call_sync(fail)
+    assert [clock.slept for clock in (*clocks, own)] == [[], [10.0, 20.0], [10.0, 20.0]]
+
+
+def test_a_reload_in_the_block_stays():
+    registry = Registry({"*": replace(PROFILES["*"], **RETRYING)})
+    policy = registry.policy("rates", interrupt=False)
+    with fresh(clock=FakeClock()):
+        registry.reload({"*": replace(PROFILES["*"], total_timeout=7.0, **RETRYING)})
+    assert policy.total_timeout == 7.0
+
+
+def test_only_policies_that_are_named_get_the_clock():
+    own, clock = FakeClock(), FakeClock()
+    one, other = (Policy(name, total_timeout=5.0, interrupt=False, clock=own) for name in ("one", "other"))
+
+    def remaining_after_a_second() -> float | None:
+        own.move(1.0)
+        return remaining()
+
+    with fresh(one, clock=clock):
+        assert one.call_sync(remaining_after_a_second) == 5.0
+        assert other.call_sync(remaining_after_a_second) == 4.0
+
+
+def test_a_policy_that_only_decorates_forgets_too():
+    """Nothing but the function holds it."""
+    decorated = Policy("rates", breaker=BreakerSettings(failures=1))(fail)
+    for _ in range(2):
+        with fresh(), pytest.raises(ConnectionError):
+            decorated()
+
+
 def test_something_else_is_refused_by_name():
     with pytest.raises(TypeError, match=r"^fresh\(\) takes policies.* not 'rates'"), fresh("rates"):
         pass
@@ -287,6 +429,12 @@ TESTS = """
         async def test_in_an_event_loop(self, fake_clock):
             await fake_clock.sleep(3600.0)
             assert pay(works=True) == "paid"
+
+        def test_with_a_clock_for_all_policies(self, policy_clock):
+            with pytest.raises(ConnectionError):
+                pay(works=False)
+            policy_clock.move(3600.0)
+            assert pay(works=True) == "paid"
 """
 MARKED = TESTS.replace("def test_a_payment():", "def test_a_payment(fresh_policies):").split("    class")[0]
 
@@ -313,7 +461,7 @@ def test_without_the_plugin_the_second_test_fails(tmp_path: Path):
 def test_with_its_setting_each_test_begins_anew(tmp_path: Path, workers: tuple[str, ...]):
     code, printed = run_pytest(tmp_path, TESTS, "-o", "synccash_fresh_policies=true", *workers)
     assert code == 0, printed
-    assert "4 passed" in printed
+    assert "5 passed" in printed
 
 
 def test_with_its_fixture_one_test_begins_anew(tmp_path: Path):

@@ -6,6 +6,7 @@ from math import inf
 from threading import RLock
 from time import monotonic
 
+from synccash.resilience._core.deadline_cell import Clock
 from synccash.resilience._core.live_parts import adopt_state
 from synccash.resilience._core.numbers import require_number
 
@@ -42,6 +43,7 @@ class Budget:
 
 
 _STATE = (
+    "_clock",
     "_calls_at_refill",
     "_last_counted_attempts",
     "_last_counted_call",
@@ -169,10 +171,10 @@ class RetryBudget:
             tokens=self.tokens(),
         )
 
-    def forget(self) -> Callable[[], None]:
-        """Have the state of a new one until the returned function is called. For
+    def forget(self, clock: Clock | None = None) -> Callable[[], None]:
+        """Have the state of a new one, and `clock` if given, until the returned function is called. For
         `synccash.resilience.testing.fresh`."""
-        new = RetryBudget(self.name, self.settings, clock=self._clock)
+        new = RetryBudget(self.name, self.settings, clock=clock or self._clock)
         return adopt_state(self, new, _STATE, self.lock)
 
     def _calls(self) -> int:

@@ -20,6 +20,7 @@ from threading import RLock
 from typing import Any
 
 from synccash.resilience import log_events
+from synccash.resilience._core.deadline_cell import Clock
 from synccash.resilience._core.live_parts import adopt_state
 from synccash.resilience._core.window import FAILED, SLOW, CountWindow, TimeWindow, Window
 from synccash.resilience.breaker_settings import BreakerSettings, BreakerState
@@ -579,14 +580,14 @@ class CircuitBreaker:
             except Exception:
                 log_events.log_hook_error(f"circuit breaker {self.name}", "a listener")
 
-    def forget(self) -> Callable[[], None]:
-        """Have the state of a new one until the returned function is called. For
+    def forget(self, clock: Clock | None = None) -> Callable[[], None]:
+        """Have the state of a new one, and `clock` if given, until the returned function is called. For
         `synccash.resilience.testing.fresh`."""
         with self.lock:
             new = CircuitBreaker(
                 self.name,
                 self.settings,
-                clock=self._clock,
+                clock=clock or self._clock,
                 random=self._random,
                 wall_clock=self._wall_clock,
             )
@@ -637,7 +638,6 @@ class CircuitBreaker:
 
 
 _LASTING = (
-    "_clock",
     "_delivering",
     "_listeners",
     "_pending",

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from time import monotonic
 
 from synccash.resilience import claims
+from synccash.resilience._core.deadline_cell import Clock
 from synccash.resilience._core.live_parts import adopt_state, track
 from synccash.resilience.claims import ClaimAnswer, ClaimDecision, ClaimRecord
 
@@ -55,11 +56,11 @@ class MemoryClaims:
         record = self._records.get((scope, key))
         return self._store(scope, key, record and claims.give_back(record, fence))
 
-    def forget(self) -> Callable[[], None]:
-        """Have the state of a new one until the returned function is called. For
+    def forget(self, clock: Clock | None = None) -> Callable[[], None]:
+        """Have the state of a new one, and `clock` if given, until the returned function is called. For
         `synccash.resilience.testing.fresh`."""
-        new = MemoryClaims(clock=self._clock)
-        return adopt_state(self, new, ("_records", "_expiries"), nullcontext())
+        new = MemoryClaims(clock=clock or self._clock)
+        return adopt_state(self, new, ("_clock", "_records", "_expiries"), nullcontext())
 
     def _store(self, scope: str, key: str, record: ClaimRecord | None) -> bool:
         if record is None:

@@ -1,7 +1,8 @@
-"""A pytest plugin, found by pytest where synccash is installed: two fixtures and a setting.
+"""A pytest plugin, found by pytest where synccash is installed: three fixtures and a setting.
 
 `fake_clock`: a new FakeClock. `fresh_policies`: policies, breakers, budgets, rates and limiters have no past
-in the test (`synccash.resilience.testing.fresh`). With `synccash_fresh_policies = true` in the configuration
+in the test (`synccash.resilience.testing.fresh`). `policy_clock`: the same, and a FakeClock that all of them
+read. With `synccash_fresh_policies = true` in the configuration
 of pytest, every test has it, with its fixtures.
 """
 
@@ -39,6 +40,14 @@ def fresh_policies() -> Generator[None]:
     """Policies, breakers, budgets, rates and limiters have no past in the test."""
     with fresh():
         yield
+
+
+@pytest.fixture
+def policy_clock() -> Generator[FakeClock]:
+    """A new FakeClock that all policies read and wait by in the test, which have no past in it."""
+    clock = FakeClock()
+    with fresh(clock=clock):
+        yield clock
 
 
 @pytest.fixture

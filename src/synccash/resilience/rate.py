@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Protocol
 
+from synccash.resilience._core.deadline_cell import Clock
 from synccash.resilience._core.live_parts import adopt_state
 from synccash.resilience._core.numbers import require_int, require_number
 from synccash.resilience.errors import RateExceededError
@@ -194,11 +195,11 @@ class RateGate:
         finally:
             self._leave(waiter)
 
-    def forget(self) -> Callable[[], None]:
-        """Have the state of a rate that no call has used until the returned function is called. For
-        `synccash.resilience.testing.fresh`."""
-        new = RateGate(self.name, self.rate, shared=self._shared, clock=self._clock)
-        return adopt_state(self, new, ("_full_at",), self._lock)
+    def forget(self, clock: Clock | None = None) -> Callable[[], None]:
+        """Have the state of a rate that no call has used, and `clock` if given, until the returned function
+        is called. For `synccash.resilience.testing.fresh`."""
+        new = RateGate(self.name, self.rate, shared=self._shared, clock=clock or self._clock)
+        return adopt_state(self, new, ("_clock", "_full_at"), self._lock)
 
     async def _reach_front(self, waiter: _Task, ends_at: float) -> None:
         limit_s = None if ends_at == inf else ends_at - self._clock()

@@ -12,9 +12,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from threading import RLock
 from typing import Any, NamedTuple
 
+from synccash.resilience._core.deadline_cell import Clock
 from synccash.resilience._core.live_parts import adopt_state, track
 from synccash.resilience.fast_tuple import make_namedtuple
 from synccash.resilience.limits import (
@@ -54,6 +56,10 @@ _OVERFLOW_ID = ""
 def wall_clock_us() -> int:
     """Return microseconds since the epoch."""
     return time.time_ns() // 1_000
+
+
+def _read_us(clock: Clock) -> int:
+    return int(clock() * 1e6)
 
 
 class _DemandFields(NamedTuple):
@@ -175,12 +181,12 @@ class MemoryLimiter:
     def __post_init__(self) -> None:
         track(self)
 
-    def forget(self) -> Callable[[], None]:
-        """Have the state of a new one until the returned function is called. For
+    def forget(self, clock: Clock | None = None) -> Callable[[], None]:
+        """Have the state of a new one, and `clock` if given, until the returned function is called. For
         `synccash.resilience.testing.fresh`."""
-        return adopt_state(
-            self, MemoryLimiter(self.clock_us), ("_states", "_penalties", "_queue"), self._lock
-        )
+        clock_us = self.clock_us if clock is None else partial(_read_us, clock)
+        new = MemoryLimiter(clock_us)
+        return adopt_state(self, new, ("clock_us", "_states", "_penalties", "_queue"), self._lock)
 
     def hit(self, limit: Limit, id: str, cost: int = 1) -> int:  # noqa: A002 - the field's word
         """Take `cost` units of one limit. Returns 0 if granted, else microseconds to wait. Ignores blocks."""

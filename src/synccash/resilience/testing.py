@@ -4,6 +4,7 @@ clock = FakeClock()
 policy = Policy("rates", retry=…, clock=clock, sleep=clock.sleep)
 
 with fresh(): ...              # every breaker, budget, rate and limiter of the process begins anew
+with fresh(clock=clock): ...   # and every policy reads and waits by this FakeClock
 with no_wait(): ...            # every policy of the process retries at once
 with attempts(1): ...          # every policy of the process makes at most 1 attempt
 with replaced_registry(): ...  # get_provider_circuit_breaker uses a new registry
@@ -20,7 +21,7 @@ from typing import Protocol, TypeVar, cast
 
 from synccash.resilience import overrides
 from synccash.resilience._core.live_parts import tracked
-from synccash.resilience.policy import Policy
+from synccash.resilience.policy import Policy, use_clock
 from synccash.resilience.providers import DEFAULT_OPERATION, default_registry
 from synccash.resilience.registry import Registry
 
@@ -168,21 +169,21 @@ def _apply() -> None:
 class _Part(Protocol):
     """A circuit breaker, a retry budget, a rate, a MemoryLimiter or a MemoryClaims."""
 
-    def forget(self) -> Callable[[], None]: ...
+    def forget(self, clock: FakeClock | None = None) -> Callable[[], None]: ...
 
 
 @dataclass(eq=False)
 class _FreshBlock:
     """What a block of `fresh` has to call at its end, for each part."""
 
-    restore: dict[_Part, Callable[[], object]]
+    restore: dict[_Part | Policy | Registry, Callable[[], object]]
 
 
 _FRESH_BLOCKS: list[_FreshBlock] = []
 
 
 @contextmanager
-def fresh(*parts: Policy | Registry | _Part) -> Generator[None]:
+def fresh(*parts: Policy | Registry | _Part, clock: FakeClock | None = None) -> Generator[None]:
     """Inside the block, these policies, registries and parts have no past; after it, they have it back.
 
     Without arguments: all policies and registries of the process, with their breakers, retry budgets and
@@ -190,13 +191,23 @@ def fresh(*parts: Policy | Registry | _Part) -> Generator[None]:
     What is created in the block, such as a breaker of a registry, has no past after it either. So a test that
     opens the breaker of a policy at module level does not fail the next test.
 
+    With `clock`, all of these read this clock instead of their own, and policies wait by it, also in
+    functions that they decorate. So does what a registry creates in the block. A policy's `call` that was
+    read before the block, such as `functools.partial(policy.call, …)`, keeps its clock.
+
     The block applies to all threads. Blocks may overlap and end in any order. A call that is under way when a
     block begins or ends changes no breaker's state. Slots of a bulkhead stay in use, because calls hold them.
     What other processes share over Valkey is not replaced, and neither are the settings of a breaker and the
     profiles of a registry (see `replaced_registry`).
     """
     with _lock:
-        block = _FreshBlock({part: part.forget() for part in _parts_of(parts or tracked())})
+        owners = list(parts or tracked())
+        block = _FreshBlock({part: part.forget(clock) for part in _parts_of(owners)})
+        if clock is not None:
+            block.restore.update(
+                {owner: owner.use_clock(clock) for owner in owners if isinstance(owner, Registry)}
+            )
+            block.restore.update({one: use_clock(one, clock) for one in _policies_of(owners)})
         _FRESH_BLOCKS.append(block)
     try:
         yield
@@ -217,6 +228,17 @@ def _end_block(block: _FreshBlock) -> None:
             restore()
         else:
             later.restore[part] = restore
+
+
+def _policies_of(owners: Iterable[object]) -> Iterable[Policy]:
+    """Return each policy once, also those of registries."""
+    found: dict[Policy, None] = {}
+    for owner in owners:
+        if isinstance(owner, Policy):
+            found[owner] = None
+        elif isinstance(owner, Registry):
+            found.update(dict.fromkeys(owner.policies()))
+    return found
 
 
 def _parts_of(owners: Iterable[object]) -> Iterable[_Part]:
