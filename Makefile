@@ -15,7 +15,7 @@ SUPPLY := .venv/supply/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := demo
-.PHONY: help demo up test test-slow test-browser test-bare test-prometheus test-rolling test-standby failover \
+.PHONY: help demo up test test-slow test-browser test-bare test-pythons test-prometheus test-rolling test-standby failover \
 	coverage drill mutants check format generate docs bench audit sbom lock clean
 
 # Lists the commands: the lines of this file with two number signs.
@@ -45,6 +45,12 @@ test-browser: .venv/dev ## the console in Chromium
 # frameworks, and the suites of both packages after they were copied under another name.
 test-bare: .venv/dev ## the toolkit as `pip install synccash` alone gives it
 	$(BIN)/python tools/bare_install.py
+
+# The suites of the toolkit and the middleware under other versions of Python, which have to be installed. Their
+# test tools are downloaded once, into build/pythons. An interpreter that is missing fails it, and is named.
+PYTHONS ?= python3.12 python3.13 python3.14
+test-pythons: .venv/dev ## the toolkit under other Python versions; PYTHONS="python3.13 /path/to/python3.14"
+	$(BIN)/python tools/python_versions.py $(PYTHONS)
 
 # Alert rules and dashboards with Debian's Prometheus, which it installs as root: a rail breaks, and an alert fires.
 test-prometheus: .venv/dev ## alert rules and dashboards with Prometheus

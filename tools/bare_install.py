@@ -36,6 +36,7 @@ TEST_TOOLS = (
     "requests",
 )
 COPY = "borrowed"
+RUN_SUITES = ("-m", "pytest", "-n", "2", "-p", "no:cacheprovider", "tests")
 NEED_THE_SERVICE = {
     "resilience/test_log_events.py": "structlog and the service's log format",
     "middleware/test_claim_heartbeat.py": "claims in PostgreSQL",
@@ -122,26 +123,31 @@ class Environment:
         (packages,) = folder.glob("lib/python*/site-packages")
         if wheel is not None:
             pip = [sys.executable, "-m", "pip", "--python", str(self.python), "install"]
-            _run([*pip, "--quiet", "--no-deps", "--no-index", "--disable-pip-version-check", str(wheel)])
-        for found in _with_requirements(distributions).values():
+            run([*pip, "--quiet", "--no-deps", "--no-index", "--disable-pip-version-check", str(wheel)])
+        for found in with_requirements(distributions).values():
             _link(found, packages)
 
     def run(self, *arguments: str, cwd: Path, path: Path | None = None) -> str:
         """Run Python with nothing but this environment, and `path` in front; return what it prints."""
-        variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-        if path is not None:
-            variables["PYTHONPATH"] = str(path)
-        return _run([str(self.python), "-B", *arguments], cwd=cwd, env=variables)
+        return run_python(self.python, *arguments, cwd=cwd, path=path)
 
 
-def _run(command: list[str], *, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> str:
+def run_python(python: Path, *arguments: str, cwd: Path, path: Path | None = None) -> str:
+    """Run an interpreter without the settings of this one; return what it prints."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    if path is not None:
+        variables["PYTHONPATH"] = str(path)
+    return run([str(python), "-B", *arguments], cwd=cwd, env=variables)
+
+
+def run(command: list[str], *, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> str:
     ran = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)  # noqa: S603
     if ran.returncode:
         raise SystemExit(f"{' '.join(command)[:300]}\n{ran.stdout}{ran.stderr}")
     return ran.stdout
 
 
-def _with_requirements(names: Iterable[str]) -> dict[str, Distribution]:
+def with_requirements(names: Iterable[str]) -> dict[str, Distribution]:
     """Return the installed distributions with these names and all that they require, by name."""
     found: dict[str, Distribution] = {}
     missing, wanted = set[str](), [Requirement(name) for name in names]
@@ -213,6 +219,16 @@ def check_examples(folder: Path, wheel: Path) -> None:
 
 def check_copies(folder: Path) -> None:
     """Run the suites of the copied packages, in an environment without synccash."""
+    copied = copy_suites(folder)
+    suite = Environment(folder / "suite", distributions=TEST_TOOLS)
+    refused = "import importlib.util as u; print([n for n in ('synccash', 'structlog') if u.find_spec(n)])"
+    assert suite.run("-c", refused, cwd=copied, path=copied) == "[]\n"  # noqa: S101
+    printed = suite.run(*RUN_SUITES, cwd=copied, path=copied)
+    print(f"copied to {COPY}: {printed.strip().splitlines()[-1]}")
+
+
+def copy_suites(folder: Path) -> Path:
+    """Copy both packages with their suites into `folder`, under another name; return where they are."""
     for part in ("resilience", "middleware"):
         _copy(ROOT / "src" / "synccash" / part, folder / "copied" / COPY / part)
         _copy(ROOT / "tests" / part, folder / "copied" / "tests" / part)
@@ -225,12 +241,7 @@ def check_copies(folder: Path) -> None:
         shutil.copy(ROOT / "tests" / name, folder / "copied" / "tests" / name)
     shutil.copy(ROOT / "pyproject.toml", folder / "copied")
     (folder / "copied" / "tests" / "conftest.py").write_text(UNHURRIED, encoding="utf-8")
-    suite = Environment(folder / "suite", distributions=TEST_TOOLS)
-    copied = folder / "copied"
-    refused = "import importlib.util as u; print([n for n in ('synccash', 'structlog') if u.find_spec(n)])"
-    assert suite.run("-c", refused, cwd=copied, path=copied) == "[]\n"  # noqa: S101
-    printed = suite.run("-m", "pytest", "-n", "2", "-p", "no:cacheprovider", "tests", cwd=copied, path=copied)
-    print(f"copied to {COPY}: {printed.strip().splitlines()[-1]}")
+    return folder / "copied"
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -245,7 +256,7 @@ def main() -> None:
     """Run all three."""
     with tempfile.TemporaryDirectory(prefix="synccash-bare-") as name:
         folder = Path(name)
-        _run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder / "dist")])
+        run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder / "dist")])
         (wheel,) = (folder / "dist").glob("*.whl")
         check_wheel_alone(folder, wheel)
         check_examples(folder, wheel)
