@@ -5,6 +5,7 @@ import enum
 import inspect
 from importlib import import_module
 from pathlib import Path
+from typing import get_origin
 
 PAGE = Path(__file__).with_name("public_api.txt")
 _PLAIN = (str, int, float, type(None))
@@ -38,6 +39,8 @@ def page() -> str:
 
 
 def _describe(name: str, value: object) -> list[str]:
+    if get_origin(value) is not None:
+        return [f"{name}: alias of a type"]  # Python versions show unions and signatures differently
     if isinstance(value, type) and issubclass(value, enum.Enum):
         return [f"{name}: {', '.join(member.name for member in value)}"]
     if isinstance(value, type):
