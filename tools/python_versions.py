@@ -70,7 +70,7 @@ def _environment(interpreter: str, version: str, lines: str) -> Path:
 def locked_lines(names: Collection[str]) -> str:
     """Return what the lock file has for these packages, with hashes."""
     text = LOCK.read_text(encoding="utf-8")
-    entries = re.findall(r"^[A-Za-z0-9].*(?:\\\n.*)*", text, re.MULTILINE)
+    entries = re.findall(r"^[A-Za-z0-9][^\\\n]*(?:\\\n[^\\\n]*)*", text, re.MULTILINE)
     return "\n".join(entry for entry in entries if _name_of(entry) in names) + "\n"
 
 
