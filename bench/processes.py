@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-ROLES = ("api", "worker", "webhooks", "up", "sandbox", "postgres", "valkey")
+_SERVERS = ("pgbouncer", "postgres", "valkey")
+ROLES = ("api", "worker", "webhooks", "up", "sandbox", *_SERVERS)
 _COMMANDS = {"serve": "api", **{name: name for name in ROLES}}
 _COMMAND = re.compile(r"\0-m\0[\w.]+\0(\w+)")
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -47,7 +48,7 @@ def role_of(command_line: str) -> str | None:
     found = _COMMAND.search(command_line)
     if found is not None:
         return _COMMANDS.get(found[1])
-    return next((name for name in ("postgres", "valkey") if name in command_line.split("\0")[0]), None)
+    return next((name for name in _SERVERS if name in command_line.split("\0")[0]), None)
 
 
 def roles(root: int) -> Iterator[tuple[str, int]]:

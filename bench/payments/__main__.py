@@ -4,9 +4,10 @@ import argparse
 from pathlib import Path
 
 from bench.payments import CALLERS, FROZEN, PER_S, ROUNDS, SECONDS, WARM_UP_S, Options, measure
-from bench.payments.contenders import CONTENDERS
+from bench.payments.contenders import CONTENDERS, SERVICE
 from bench.payments.database_counters import FLUSH_S
 from bench.payments.flame_graphs import record
+from bench.payments.growth import measure_growth
 from bench.payments.windows import Timing
 from bench.report import Report
 
@@ -30,7 +31,21 @@ def main() -> int:
     )
     asked.add_argument("--callers", default=",".join(map(str, CALLERS)), help="closed loads")
     asked.add_argument("--per-s", default=",".join(f"{one:g}" for one in PER_S), help="open loads")
-    asked.add_argument("--contenders", default=",".join(CONTENDERS), help=f"of {', '.join(CONTENDERS)}")
+    asked.add_argument(
+        "--contenders",
+        help=f"of {', '.join(CONTENDERS)}; default: all, but the service alone beside those that are added",
+    )
+    asked.add_argument("--preload", type=int, default=0, help="add the service with so many stored payments")
+    asked.add_argument(
+        "--processes", type=int, default=1, help="add the service with so many API and worker processes"
+    )
+    asked.add_argument("--pgbouncer", action="store_true", help="add the service behind PgBouncer")
+    asked.add_argument(
+        "--payments",
+        type=int,
+        default=0,
+        help="make so many payments, print memory and tables as they grow, and measure nothing else",
+    )
     asked.add_argument(
         "--frozen-floor", type=Path, help=f"program of an earlier floor; default: {FROZEN} in the environment"
     )
@@ -48,15 +63,24 @@ def main() -> int:
         except RuntimeError as error:
             asked.exit(2, f"No flame graphs: {error}\n")
         return 0
+    report = Report("payments", given.out)
+    if given.payments:
+        measure_growth(report, given.payments)
+        report.save()
+        return 0
+    is_compared = given.preload or given.processes > 1 or given.pgbouncer
+    chosen = given.contenders or ",".join([SERVICE] if is_compared else CONTENDERS)
     options = Options(
         rounds=given.rounds,
         timing=Timing(given.seconds, given.warm_up, given.flush),
         callers=callers,
         per_s=_numbers(given.per_s),
-        contenders=tuple(given.contenders.split(",")),
+        contenders=tuple(chosen.split(",")),
+        preload=given.preload,
+        processes=given.processes,
+        pgbouncer=given.pgbouncer,
         **({} if given.frozen_floor is None else {"frozen_floor": given.frozen_floor}),
     )
-    report = Report("payments", given.out)
     valid = measure(report, options)
     report.save()
     return 0 if valid else 1

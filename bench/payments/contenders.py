@@ -17,12 +17,13 @@ from pathlib import Path
 
 import asyncpg
 
-from bench.payments import floor_statements
+from bench.payments import floor_statements, up_behind_pgbouncer
 from bench.running_service import RunningService, add_merchants, running_service
 from synccash.servers.bundle import start_servers
 from synccash.servers.process import spawn
 
 SERVICE, WITHOUT_FRAUD_SERVICE, FLOOR = "service", "without fraud service", "floor"
+PGBOUNCER = "pgbouncer"
 _START_S = 60.0
 _LIMITS = ("payment_initiation", "payment_status", "api_key", "ip", "endpoint", "global")
 _SETTINGS = {
@@ -43,9 +44,9 @@ class Target:
 
 
 @contextlib.contextmanager
-def service(module: str) -> Generator[Target]:
+def service(module: str, **settings: str) -> Generator[Target]:
     """Run the service; `module` is the one whose `up` is run."""
-    with running_service(module, **_SETTINGS) as running:
+    with running_service(module, **_SETTINGS, **settings) as running:
         key = add_merchants(running.database_url, ["load"])["load"]
         # The sandbox enforces MTN's limit of inquiries, which is far below these rates.
         body = json.dumps({"status_per_s": 0}).encode()
@@ -89,6 +90,27 @@ CONTENDERS: dict[str, Callable[[], AbstractContextManager[Target]]] = {
     WITHOUT_FRAUD_SERVICE: lambda: service("bench.payments.up_without_fraud_service"),
     FLOOR: _floor,
 }
+
+
+def processes_contender(processes: int) -> tuple[str, Callable[[], AbstractContextManager[Target]]]:
+    """Return the name and the start of the service with so many API and so many worker processes."""
+    count = str(processes)
+    return (
+        f"{count} + {count} processes",
+        lambda: service("bench.payments.up_with_workers", workers=count, processes=count),
+    )
+
+
+def pgbouncer_contender() -> AbstractContextManager[Target]:
+    """Start the service behind PgBouncer in transaction mode."""
+    return service("bench.payments.up_behind_pgbouncer")
+
+
+def missing_pgbouncer() -> str | None:
+    """Return why the service cannot run behind PgBouncer; None if it can."""
+    if up_behind_pgbouncer.PROGRAM is None:
+        return "pgbouncer is not installed (Debian's package pgbouncer)"
+    return None
 
 
 async def _create_tables(database_url: str) -> None:

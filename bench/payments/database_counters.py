@@ -16,10 +16,14 @@ FROM pg_stat_database WHERE datname = current_database()
 _WAL = "SELECT wal_records, wal_fpi AS wal_full_pages, wal_bytes::bigint AS wal_bytes FROM pg_stat_wal"
 _TABLES = """
 SELECT relname AS name, n_tup_ins AS inserts, n_tup_upd AS updates, n_tup_hot_upd AS hot_updates,
-    seq_scan AS sequential_scans, coalesce(idx_scan, 0) AS index_scans
+    seq_scan AS sequential_scans, seq_tup_read AS rows_read_by_scans, coalesce(idx_scan, 0) AS index_scans
 FROM pg_stat_user_tables
 """
-_UNFINISHED = "SELECT count(*) FROM payments WHERE status NOT IN ('succeeded', 'failed', 'canceled')"
+# The first condition is that of a partial index: each look would otherwise read all payments that are stored.
+_UNFINISHED = """
+SELECT count(*) FROM payments
+WHERE status <> 'succeeded' AND status IN ('created', 'requires_action', 'processing')
+"""
 _ENDS = "SELECT status, count(*) AS payments FROM payments GROUP BY status"
 _POLL_S = 0.1
 _DRAIN_S = 300.0

@@ -79,7 +79,7 @@ class _Caller:
 
 
 async def run_load(load: Load, port: int, requests: Iterator[bytes], seconds: float) -> Answers:
-    """Send requests for so many seconds, and wait for all answers."""
+    """Send requests for so many seconds, and wait for all answers. A closed load ends with `requests`."""
     answers, began = Answers(), time.perf_counter()
     if load.callers:
         await _closed(load.callers, port, requests, began + seconds, answers)
@@ -92,8 +92,8 @@ async def run_load(load: Load, port: int, requests: Iterator[bytes], seconds: fl
 async def _closed(count: int, port: int, requests: Iterator[bytes], end: float, answers: Answers) -> None:
     async def call() -> None:
         caller = _Caller(port)
-        while (sent := time.perf_counter()) < end:
-            await _post(caller, next(requests), sent, answers)
+        while (sent := time.perf_counter()) < end and (data := next(requests, None)) is not None:
+            await _post(caller, data, sent, answers)
         caller.close()
 
     async with asyncio.TaskGroup() as group:

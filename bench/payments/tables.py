@@ -4,7 +4,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
-from bench.payments.contenders import FLOOR
+from bench.payments.contenders import FLOOR, SERVICE
 from bench.payments.frozen_floor import FrozenFigures
 from bench.payments.load import Load
 from bench.payments.windows import SERVICE_ROLES, Window
@@ -25,6 +25,7 @@ _FIGURES: Mapping[str, tuple[str, Figure]] = {
     "valkey_cpu": ("us", lambda one: one.cpu_us["valkey"]),
     "sandbox_cpu": ("us", lambda one: one.cpu_us["sandbox"]),
     "load_cpu": ("us", lambda one: one.cpu_us["load"]),
+    "pgbouncer_cpu": ("us", lambda one: one.cpu_us["pgbouncer"]),
     **{f"{role}_cpu": ("us", lambda one, role=role: one.cpu_us[role]) for role in SERVICE_ROLES},
     "transactions": ("", lambda one: one.counts["transactions"]),
     "wal_records": ("", lambda one: one.counts["wal_records"]),
@@ -51,6 +52,8 @@ _COST = (
     "load_cpu",
 )
 _RATIOS = ("service_cpu", "postgres_cpu", "rate")
+_BESIDE_SERVICE = ("service_cpu", "postgres_cpu", "rate", "p50", "p99", "buffer_hits", "wal_bytes")
+_CORES = ("api_cpu", "worker_cpu", "webhooks_cpu", "postgres_cpu", "valkey_cpu", "pgbouncer_cpu")
 _DATABASE = (
     "transactions",
     "wal_records",
@@ -84,13 +87,13 @@ class Results:
     def median(self, load: Load, contender: str, figure: Figure) -> float:
         return statistics.median(figure(one) for one in self.windows(load, contender))
 
-    def ratio(self, load: Load, contender: str, figure: Figure) -> float | None:
-        """Return the ratio to the floor of the same round; None where that was not measured."""
-        floors = {one.round: figure(one) for one in self.windows(load, FLOOR)}
+    def ratio(self, load: Load, contender: str, figure: Figure, to: str = FLOOR) -> float | None:
+        """Return the ratio to another contender of the same round; None where that was not measured."""
+        others = {one.round: figure(one) for one in self.windows(load, to)}
         ratios = [
-            figure(one) / floors[one.round]
+            figure(one) / others[one.round]
             for one in self.windows(load, contender)
-            if floors.get(one.round, 0.0) > 0
+            if others.get(one.round, 0.0) > 0
         ]
         return statistics.median(ratios) if ratios else None
 
@@ -135,6 +138,42 @@ def show(report: Report, results: Results, title: str) -> None:
             for part, figure in (("service", "service_cpu"), ("PostgreSQL", "postgres_cpu"))
         }
         report.bars(_slug(load.name), f"CPU of a payment, {load.name}", bars, "us")
+
+
+def compare_with_service(report: Report, results: Results) -> None:
+    """Print what the service costs in other forms, as ratios to the service as it starts by itself."""
+    rows: list[Sequence[object]] = []
+    for load, contender in results.keys:
+        if contender in (SERVICE, FLOOR) or not results.windows(load, SERVICE):
+            continue
+        cells: list[str] = []
+        for name in _BESIDE_SERVICE:
+            unit, figure = _FIGURES[name]
+            ratio = results.ratio(load, contender, figure, to=SERVICE)
+            cells.append("-" if ratio is None else f"{ratio:.2f}")
+            if ratio is not None:
+                median = results.median(load, contender, figure)
+                report.add(f"{contender}.{load.name}.{name}_to_service", median, unit, ratio=ratio)
+        rows.append((_label(load, contender), *cells))
+    if rows:
+        head = ("", *(name.replace("_", " ") for name in _BESIDE_SERVICE))
+        report.table("Beside the service as it starts by itself: ratios", head, rows)
+
+
+def show_capacity(report: Report, results: Results) -> None:
+    """Print how many payments a second one core of each role could serve, and all roles together."""
+    rows: list[Sequence[object]] = []
+    for load, contender in results.keys:
+        if contender == FLOOR or not load.callers:
+            continue
+        whole = 1e6 / results.median(load, contender, lambda one: one.all_us)
+        report.add(f"{contender}.{load.name}.per_s_a_core", whole, "1/s")
+        used = [results.median(load, contender, _FIGURES[name][1]) for name in _CORES]
+        cells = ["-" if us <= 0 else f"{1e6 / us:,.0f}" for us in used]
+        rows.append((_label(load, contender), f"{whole:,.0f}", *cells))
+    if rows:
+        head = ("", "all", *(name.removesuffix("_cpu") for name in _CORES))
+        report.table("Payments a second for each core that these roles get", head, rows)
 
 
 def compare_with_frozen(report: Report, results: Results, frozen: Sequence[FrozenFigures]) -> bool:

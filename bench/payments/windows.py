@@ -13,6 +13,7 @@ from bench import processes
 from bench.payments.contenders import Target
 from bench.payments.database_counters import Counts, DatabaseCounters, difference
 from bench.payments.load import CREATED, Answers, Load, payment_requests, run_load
+from bench.payments.preload import preload
 from bench.processes import Memory
 
 SERVICE_ROLES = ("api", "worker", "webhooks", "up")
@@ -46,6 +47,12 @@ class Window:
     def service_us(self) -> float:
         """CPU of the service's own processes for each payment."""
         return sum(self.cpu_us[role] for role in SERVICE_ROLES)
+
+    @property
+    def all_us(self) -> float:
+        """CPU of the service and its servers for each payment: without the sandbox and the load itself."""
+        servers = ("postgres", "valkey", "pgbouncer")
+        return self.service_us + sum(self.cpu_us[role] for role in servers)
 
     @property
     def hot_share(self) -> float:
@@ -107,14 +114,30 @@ class _Run:
 
 
 async def measure_contender(
-    contender: str, round_number: int, target: Target, loads: Sequence[Load], timing: Timing
+    contender: str,
+    round_number: int,
+    target: Target,
+    loads: Sequence[Load],
+    timing: Timing,
+    *,
+    stored: int = 0,
 ) -> list[Window]:
-    """Measure all loads. Raises RuntimeError when a payment did not succeed."""
+    """Measure all loads, with so many `stored` payments from before.
+
+    Raises RuntimeError when a payment did not succeed.
+    """
     connection = await asyncpg.connect(target.database_url)
     try:
         database, requests = DatabaseCounters(connection), payment_requests(target.key)
         warm_up = await run_load(_WARM_UP, target.port, requests, timing.warm_up_s)
         await database.drain()
+        if stored:
+            took_s = await preload(target.database_url, stored)
+            print(f"{stored:,} payments were stored in {took_s:.0f} s", flush=True)
+            # The statistics are new, so each connection plans anew; that is part of the warm-up.
+            again = await run_load(_WARM_UP, target.port, requests, timing.warm_up_s)
+            warm_up.statuses.update(again.statuses)
+            await database.drain()
         await asyncio.sleep(timing.flush_s)
         first = await database.read()
         await asyncio.sleep(timing.flush_s)

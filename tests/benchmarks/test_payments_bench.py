@@ -39,3 +39,28 @@ def test_a_run_measures_service_and_floor_and_is_invalid_beside_a_much_cheaper_f
             assert all(value > 0 for value in figures.values()), figures
             assert {f"payments.{contender}.{load}.{name}" for name in COUNTED} <= numbers.keys()
     assert numbers["payments.service.closed 4.rate"]["ratio"] > 0
+
+
+def test_other_forms_of_the_service_are_compared_with_it(tmp_path: Path):
+    added = (
+        "--preload 200 --processes 2 --pgbouncer --rounds 1 --seconds 0.5 --warm-up 1 --flush 0 --callers 4"
+    )
+    argv = [sys.executable, "-m", "bench.payments", *added.split(), "--per-s", "", "--out", str(tmp_path)]
+    ended = subprocess.run(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert ended.returncode == 0, ended.stdout
+    assert "Payments a second for each core" in ended.stdout
+    numbers = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    forms = ["200 stored", "2 + 2 processes"]
+    forms += [] if "pgbouncer is skipped" in ended.stdout else ["pgbouncer"]
+    for form in forms:
+        assert numbers[f"payments.{form}.closed 4.per_s_a_core"]["value"] > 0
+        assert f"payments.{form}.closed 4.service_cpu_to_service" in numbers
+
+
+def test_memory_and_tables_are_shown_as_payments_are_made(tmp_path: Path):
+    argv = [sys.executable, "-m", "bench.payments", "--payments", "200", "--out", str(tmp_path)]
+    ended = subprocess.run(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert ended.returncode == 0, ended.stdout
+    assert "Memory after so many payments" in ended.stdout
+    numbers = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert numbers["payments.growth.api_rss_end"]["value"] > 0

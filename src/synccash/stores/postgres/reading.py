@@ -45,10 +45,15 @@ SELECT e.id, e.merchant_id, e.livemode, e.type, e.created_at, e.object_id, e.obj
     e.sealed
 FROM events e
 WHERE e.merchant_id = $1 AND e.livemode = $2 AND e.xact < pg_snapshot_xmin(pg_current_snapshot())
-    AND ($3::text IS NULL OR (e.xact, e.position) > (
-        SELECT a.xact, a.position FROM events a WHERE a.id = $3 AND a.merchant_id = $1 AND a.livemode = $2))
-ORDER BY e.xact, e.position LIMIT $4
+    {after}
+ORDER BY e.xact, e.position LIMIT $3
 """
+_FIRST_EVENTS = _EVENTS.format(after="")
+# A statement of its own, because a condition that may be absent keeps the index from starting at the event.
+_EVENTS_AFTER = _EVENTS.format(
+    after="""AND (e.xact, e.position) > (
+        SELECT a.xact, a.position FROM events a WHERE a.id = $4 AND a.merchant_id = $1 AND a.livemode = $2)"""
+)
 
 
 _EVENT = "SELECT id FROM events WHERE merchant_id = $1 AND livemode = $2 AND id = $3"
@@ -109,7 +114,8 @@ class PostgresReading:
         No event is skipped: an event is returned only when no older one can appear any more. Returns None if
         `after` is not an event of the tenant.
         """
-        found = await self._fetch(_EVENTS, tenant.merchant_id, tenant.livemode, after, limit + 1)
+        statement, cursor = (_FIRST_EVENTS, ()) if after is None else (_EVENTS_AFTER, (after,))
+        found = await self._fetch(statement, tenant.merchant_id, tenant.livemode, limit + 1, *cursor)
         if not found and after is not None:
             known = await self._fetch(_EVENT, tenant.merchant_id, tenant.livemode, after)
             return [] if known else None
