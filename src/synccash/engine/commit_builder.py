@@ -36,10 +36,14 @@ def render(order: Order, attempts: tuple[Attempt, ...]) -> bytes:
 
 def answer_for(order: Order, attempts: tuple[Attempt, ...]) -> StoredAnswer:
     """Return the response to the request that opened the order: 201, or 202 while the outcome is unknown."""
+    return _answer(order, attempts, render(order, attempts))
+
+
+def _answer(order: Order, attempts: tuple[Attempt, ...], body: bytes) -> StoredAnswer:
     unknown = order.status is PaymentStatus.CREATED or order.status_detail in _OPEN_OUTCOMES
     # Without attempts, the fraud service or a recovery still decides whether anything is sent.
     unknown |= not order.status.is_final and not attempts
-    return StoredAnswer(202 if unknown else 201, render(order, attempts))
+    return StoredAnswer(202 if unknown else 201, body)
 
 
 def merged(attempts: tuple[Attempt, ...], changed: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
@@ -69,6 +73,9 @@ class CommitBuilder:
 
     def event(self, kind: str, order: Order, attempts: tuple[Attempt, ...]) -> Event:
         """Return an event that carries the order in its new state."""
+        return self._event(kind, order, render(order, attempts))
+
+    def _event(self, kind: str, order: Order, document: bytes) -> Event:
         return Event(
             id=self.identities.new("evt"),
             merchant_id=order.merchant_id,
@@ -77,7 +84,7 @@ class CommitBuilder:
             created_at=self.clock.now(),
             object_id=order.id,
             object_version=order.version,
-            data=render(order, attempts),
+            data=document,
         )
 
     def commit(
@@ -95,6 +102,8 @@ class CommitBuilder:
         """Return the commit that changes the order of `case` to `order`, with the changed attempts."""
         before = case.order
         attempts = merged(case.attempts, changed)
+        kinds, is_released = _event_kinds(before, order, contradiction), isinstance(lease, ReleaseLease)
+        document = render(order, attempts) if kinds or is_released else b""
         return Commit(
             id=self.identities.new("mv"),
             order=order,
@@ -102,9 +111,9 @@ class CommitBuilder:
             expected_fence=before.fence,
             lease=lease,
             attempts=changed,
-            events=self._events(before, order, attempts, contradiction),
+            events=tuple([self._event(kind, order, document) for kind in kinds]),
             timeline=timeline,
-            answer=answer_for(order, attempts) if isinstance(lease, ReleaseLease) else None,
+            answer=_answer(order, attempts, document) if is_released else None,
             refuse_if_expired=refuse_if_expired,
             refuse_in_recovery=refuse_in_recovery,
             searched=searched,
@@ -146,13 +155,12 @@ class CommitBuilder:
             refuse_in_recovery=True,
         )
 
-    def _events(
-        self, before: Order, order: Order, attempts: tuple[Attempt, ...], contradiction: str | None
-    ) -> tuple[Event, ...]:
-        kind = order.kind.value
-        events: list[Event] = []
-        if order.status is not before.status:
-            events.append(self.event(f"{kind}.{order.status.value}", order, attempts))
-        if contradiction is not None:
-            events.append(self.event(f"{kind}.contradiction", order, attempts))
-        return tuple(events)
+
+def _event_kinds(before: Order, order: Order, contradiction: str | None) -> list[str]:
+    """Return the types of the events that a commit reports."""
+    kinds: list[str] = []
+    if order.status is not before.status:
+        kinds.append(f"{order.kind.value}.{order.status.value}")
+    if contradiction is not None:
+        kinds.append(f"{order.kind.value}.contradiction")
+    return kinds
