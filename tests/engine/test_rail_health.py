@@ -226,6 +226,18 @@ async def test_choosing_a_failover_rail_uses_up_no_probe():
     assert router.route(payment(1)).chosen == "mtn_momo"
 
 
+@pytest.mark.parametrize("excluded", [{"mtn_momo"}, {"paystack"}, {"mtn_momo", "paystack"}, set[str]()])
+@pytest.mark.parametrize("is_shut", [False, True])
+async def test_an_order_can_fail_over_where_a_failover_rail_would_be_chosen(
+    excluded: set[str], is_shut: bool
+):
+    scene, router = await sick_scene()
+    if is_shut:
+        scene.shut.add("paystack")
+    chosen = router.failover_rail(payment(1), frozenset(excluded))
+    assert router.can_fail_over(payment(1), frozenset(excluded)) is (chosen is not None)
+
+
 async def test_a_rail_with_an_open_breaker_is_avoided_whatever_its_health():
     scene, router = await sick_scene()
     scene.shut.add("paystack")

@@ -125,16 +125,11 @@ def choose(
     skipped_rails: list[dict[str, Any]] = []
     waits: list[float] = []
     for candidate in candidates:
-        skipped = why_not(candidate, network, pinned, excluded, operation, environment)
-        if skipped is None and candidate.unconfirmed:
-            skipped = UNCONFIRMED
-            waits.append(_UNCONFIRMED_WAIT_S)
-        if skipped is None and candidate.open_for_s is not None:
-            skipped = "breaker_open"
-            waits.append(candidate.open_for_s)
-        if skipped is None and candidate.short_for_s is not None:
-            skipped = FLOAT_TOO_LOW
-            waits.append(candidate.short_for_s)
+        skipped, wait_s = why_not(candidate, network, pinned, excluded, operation, environment), None
+        if skipped is None:
+            skipped, wait_s = _why_not_now(candidate)
+        if wait_s is not None:
+            waits.append(wait_s)
         if skipped is None:
             eligible.append(candidate)
         else:
@@ -213,6 +208,22 @@ def _reason(
         return "only_able"
     in_split = preferences.shares.get(first.candidate.rail, 0.0) > 0 and not first.candidate.unhealthy
     return "split" if in_split else "best_score"
+
+
+def is_available(candidate: Candidate) -> bool:
+    """Return whether a rail that can take an order can take it now."""
+    return _why_not_now(candidate) == (None, None)
+
+
+def _why_not_now(candidate: Candidate) -> tuple[str | None, float | None]:
+    """Return why a rail that can take an order cannot take it now, and for how many seconds."""
+    if candidate.unconfirmed:
+        return UNCONFIRMED, _UNCONFIRMED_WAIT_S
+    if candidate.open_for_s is not None:
+        return "breaker_open", candidate.open_for_s
+    if candidate.short_for_s is not None:
+        return FLOAT_TOO_LOW, candidate.short_for_s
+    return None, None
 
 
 def why_not(

@@ -8,7 +8,16 @@ from synccash.payments.case import Routed
 from synccash.payments.health import Health, HealthSettings
 from synccash.payments.payer import Network
 from synccash.payments.rail import Capabilities, Environment, Operation
-from synccash.payments.routing import OTHER_MODE, RECOVERY_PROBE, Candidate, Route, choose, share_of, why_not
+from synccash.payments.routing import (
+    OTHER_MODE,
+    RECOVERY_PROBE,
+    Candidate,
+    Route,
+    choose,
+    is_available,
+    share_of,
+    why_not,
+)
 from synccash.payments.routing_rules import NO_RULES, RoutingRules
 
 
@@ -103,6 +112,15 @@ class Router:
         """Return the rail that would take the order if all of `excluded` fail; None when there is none."""
         return self._choose(routing_query_of(order), excluded, probe=False).chosen
 
+    def can_fail_over(self, order: Routed, excluded: frozenset[str]) -> bool:
+        """Return whether `failover_rail` names a rail. It ranks none, because each send asks this."""
+        query = routing_query_of(order)
+        return any(
+            self._why_not(name, rail, query, excluded) is None
+            and is_available(self._candidate(name, rail, query))
+            for name, rail in self.rails.items()
+        )
+
     @property
     def has_live_account(self) -> bool:
         """True when any rail's account moves real money."""
@@ -113,14 +131,7 @@ class Router:
         the other mode."""
         only_other_mode = False
         for name, rail in self.rails.items():
-            reason = why_not(
-                Candidate(name, rail.capabilities, environment=rail.environment),
-                query.network,
-                query.pinned,
-                frozenset(),
-                query.operation,
-                query.environment,
-            )
+            reason = self._why_not(name, rail, query, frozenset())
             if reason is None:
                 return False
             only_other_mode |= reason == OTHER_MODE
@@ -159,6 +170,18 @@ class Router:
             preferences=self.rules.preferences_for(query.merchant_id, query.network, query.operation),
             probe=probe,
             environment=query.environment,
+        )
+
+    def _why_not(
+        self, name: str, rail: HasCapabilities, query: RoutingQuery, excluded: frozenset[str]
+    ) -> str | None:
+        return why_not(
+            Candidate(name, rail.capabilities, environment=rail.environment),
+            query.network,
+            query.pinned,
+            excluded,
+            query.operation,
+            query.environment,
         )
 
     def _candidate(self, name: str, rail: HasCapabilities, query: RoutingQuery) -> Candidate:

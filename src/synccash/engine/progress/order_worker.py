@@ -65,11 +65,11 @@ class OrderWorker:
         """
         while True:
             resend = attempt.was_sent_before
-            other = None if resend else self._other_rail(case, attempt)
+            is_last = not resend and not self._has_other_rail(case, attempt)
             sent = await self.dispatch.send(
                 self.rails[attempt.rail],
                 self.attempts.order_for(case, attempt),
-                with_retries=other is None and not resend,
+                with_retries=is_last,
                 breaker_may_refuse=not resend,
                 within_s=self._sendable_s(case, leased_at),
             )
@@ -95,12 +95,11 @@ class OrderWorker:
             return lease_s
         return min(lease_s, (case.expires_at - self.clock.now()).total_seconds())
 
-    def _other_rail(self, case: Case, attempt: Attempt) -> str | None:
+    def _has_other_rail(self, case: Case, attempt: Attempt) -> bool:
         if isinstance(case, RefundCase):
-            return None
-        return self.attempts.router.failover_rail(
-            case.order, self.attempts.excluded_rails(case) | {attempt.rail}
-        )
+            return False
+        excluded = self.attempts.excluded_rails(case) | {attempt.rail}
+        return self.attempts.router.can_fail_over(case.order, excluded)
 
     async def advance(self, case: Case) -> Case | None:
         """Do what is due for an order that this process has just leased."""
