@@ -86,19 +86,20 @@ class CallbackHints:
             self.joined += 1
             waiting.failure, waiting.is_new = failure or waiting.failure, True
             return True
-        if not self._has_room(key) and len(self._waiting) < _WAITING_MAX:
+        if not self._has_room(key, takes=is_ours) and len(self._waiting) < _WAITING_MAX:
             self.joined += 1
             self._waiting[key] = waiting = _Waiting(failure)
             self.leases.run_in_background(self._write_later(hint, waiting), "callback hint")
             return True
-        if is_ours:
-            self._limiter.hit(HINT_LIMIT, key)
         is_known = await self._write(hint, failure)
         if is_known and not is_ours:
             self._limiter.hit(HINT_LIMIT, key)
         return is_known
 
-    def _has_room(self, key: str) -> bool:
+    def _has_room(self, key: str, *, takes: bool) -> bool:
+        """Tell whether one more callback of the attempt may be written now. `takes`: count it, too."""
+        if takes:
+            return self._limiter.hit(HINT_LIMIT, key) == 0
         return self._limiter.check([Demand(HINT_LIMIT, key, 0)]).statuses[0].remaining > 0
 
     async def _write_later(self, hint: CallbackHint, waiting: _Waiting) -> None:

@@ -173,7 +173,8 @@ class Engine:
         attempt instead, and the token must be the account's own. Header names are in lower case. A token that
         this installation cannot have made is not looked up. Callbacks of one attempt are joined if many come.
         """
-        origin = self.token_origin(rail, token)
+        is_signed = self.references.has_signed(token)
+        origin = TokenOrigin.OURS if is_signed else self.token_origin(rail, token)
         if origin is TokenOrigin.FOREIGN:
             return False
         connector = self.rails.get(rail)
@@ -182,9 +183,7 @@ class Engine:
             if isinstance(connector, CallbackReader)
             else None
         )
-        hint = CallbackHint(
-            rail, token, self.references.has_signed(token), reference_of(note.reference if note else None)
-        )
+        hint = CallbackHint(rail, token, is_signed, reference_of(note.reference if note else None))
         failure = note.failure if note else None
         return await self.callback_hints.take(hint, failure, is_ours=origin is TokenOrigin.OURS)
 

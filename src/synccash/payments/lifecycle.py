@@ -31,11 +31,12 @@ _EVENT_OF: Mapping[AttemptState, OrderEvent] = {
 """The event for the order when its latest attempt reaches a state. PREPARED tells nothing yet."""
 
 
-def with_next_attempt(order: _O, attempt: Attempt) -> _O:
-    """Return the order with one more attempt under way. A refund keeps its rail and counts no attempts."""
+def with_next_attempt(order: _O, attempt: Attempt, **changes: Any) -> _O:
+    """Return the order with one more attempt under way, and with `changes` of other fields. A refund keeps
+    its rail and counts no attempts."""
     if isinstance(order, Refund):
-        return order
-    return replace(order, rail=attempt.rail, attempt_count=attempt.sequence)
+        return replace(order, **changes) if changes else order
+    return replace(order, rail=attempt.rail, attempt_count=attempt.sequence, **changes)
 
 
 def with_status_of(order: _O, attempt: Attempt, *, now: datetime, action: NextAction | None = None) -> _O:
@@ -179,8 +180,13 @@ def _after(
     state = state_after(order, event)
     if state is None:
         return order
-    changes = {**_RULES[order.kind].reset, **changes}
-    changed = replace(
-        order, status=state.status, status_detail=state.detail, last_error=last_error, **changes
-    )
-    return order if changed == order else replace(changed, version=order.version + 1, updated_at=now)
+    changes = {
+        **_RULES[order.kind].reset,
+        **changes,
+        "status": state.status,
+        "status_detail": state.detail,
+        "last_error": last_error,
+    }
+    if not any(getattr(order, name) != value for name, value in changes.items()):
+        return order
+    return replace(order, **changes, version=order.version + 1, updated_at=now)

@@ -60,6 +60,10 @@ class GuardedRail:
         self.connector = connector
         self._book = book
         self._former = tuple(former)
+        # Kept, because a check against a Protocol takes longer than all else that a callback needs here.
+        rails = (connector, *self._former)
+        self._readers = tuple(rail for rail in rails if isinstance(rail, CallbackReader))
+        self._addressed = tuple(rail for rail in rails if isinstance(rail, AccountCallbackRail))
 
     @property
     def name(self) -> str:
@@ -89,6 +93,8 @@ class GuardedRail:
     def serves(self, account: RailAccount) -> bool:
         """True when the present credentials belong to the business of `account`. See AccountRail."""
         present = self.connector.account
+        if account.identity is not None and account == present:
+            return True
         if not _same_account(account, present):
             return False
         identity = self._identity_of(account)
@@ -103,7 +109,10 @@ class GuardedRail:
             return _unsent(OTHER_MODE)
         if not await self._serves_now(order.account):
             return _unsent(self._refusal_code(order.account))
-        return await self.connector.send(replace(order, account=self.connector.account), timeout_s=timeout_s)
+        present = self.connector.account
+        if order.account != present:
+            order = replace(order, account=present)
+        return await self.connector.send(order, timeout_s=timeout_s)
 
     async def submit_otp(
         self, account: RailAccount, reference: str, otp: str, *, timeout_s: float
@@ -145,21 +154,21 @@ class GuardedRail:
 
     def read_callback(self, token: str, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:
         """Read a callback for the present account or a former one. See CallbackReader."""
-        for rail in (self.connector, *self._former):
-            note = rail.read_callback(token, headers, body) if isinstance(rail, CallbackReader) else None
+        for rail in self._readers:
+            note = rail.read_callback(token, headers, body)
             if note is not None:
                 return note
         return None
 
     def is_account_address(self, token: str) -> bool:
         """Tell whether the token is that of the present account or of a former one."""
-        rails = (self.connector, *self._former)
-        return any(isinstance(rail, AccountCallbackRail) and rail.is_account_address(token) for rail in rails)
+        return any(rail.is_account_address(token) for rail in self._addressed)
 
     async def _serves_now(self, account: RailAccount) -> bool:
         """Return `serves`; when the copy says no, read the rows again first."""
-        if not self.serves(account):
-            await self._book.refresh()
+        if self.serves(account):
+            return True
+        await self._book.refresh()
         return self.serves(account)
 
     def _is_account_of(self, account: RailAccount, former: Rail) -> bool:

@@ -610,4 +610,4 @@ def _next_version(case: Case, order: Order, *, now: datetime) -> Order:
 def _begun(case: RoutedCase, attempt: Attempt, route: Route) -> Order:
     """Return the order with its next attempt and the routing decision."""
     before = case.order
-    return replace(with_next_attempt(before, attempt), routing=route.explained(), version=before.version + 1)
+    return with_next_attempt(before, attempt, routing=route.explained(), version=before.version + 1)

@@ -193,8 +193,8 @@ def judge_status(
         return wrong_reference(named)
     if named is None and not _matches_details(body, details):
         return no_information("unnamed_reference")
-    status = replace(_read_status(body, operation, currency), wallet=_wallet(body))
-    return status if named is None else replace(status, reference=reference)
+    shown = None if named is None else reference
+    return replace(_read_status(body, operation, currency), wallet=_wallet(body), reference=shown)
 
 
 def _matches_details(body: Mapping[str, Any], details: AttemptDetails) -> bool:
