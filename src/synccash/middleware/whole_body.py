@@ -50,8 +50,10 @@ class WholeBody:
         """Return the body; None when the client hung up first. Raises ValueError and TimeoutError."""
         body = bytearray()
         try:
-            async with asyncio.timeout(self.timeout_s) as limit:
+            async with asyncio.timeout(None) as limit:
                 self._arriving[limit] = None
+                # Most bodies are there by now: only one that has to be waited for needs a timer.
+                starting = asyncio.get_running_loop().call_soon(self._start_timer, limit)
                 try:
                     while True:
                         message = await receive()
@@ -66,9 +68,14 @@ class WholeBody:
                             return bytes(body)
                         self._refuse_oldest()
                 finally:
+                    starting.cancel()
                     self._arriving.pop(limit, None)
         finally:
             self._held -= len(body)
+
+    def _start_timer(self, limit: asyncio.Timeout) -> None:
+        if limit.when() is None:  # it may have been refused in this turn of the event loop
+            limit.reschedule(asyncio.get_running_loop().time() + self.timeout_s)
 
     def _refuse_oldest(self) -> None:
         if self._held > self.max_total_bytes and self._arriving:
