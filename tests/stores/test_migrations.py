@@ -9,6 +9,7 @@ from threading import Event
 import asyncpg
 import pytest
 
+from synccash.stores.postgres import migrations
 from synccash.stores.postgres.migrations import MigrationError, migrate
 
 RELEASED = {"0001_ledger.sql": "0e6df07c623ba6d8f76f1ebec2aed448ec8836673f51ddc80ac2d7f509b40f16"}
@@ -52,6 +53,18 @@ async def test_migrating_twice_changes_nothing(empty_database_url: str):
     before = await applied(empty_database_url)
     await asyncio.to_thread(migrate, empty_database_url)
     assert await applied(empty_database_url) == before == sorted(name[:4] for name in shipped())
+
+
+async def test_a_database_that_has_all_migrations_needs_no_run_of_dbmate(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    await asyncio.to_thread(migrate, empty_database_url)
+
+    async def run_dbmate(*_given: object) -> None:
+        raise AssertionError("dbmate was run")
+
+    monkeypatch.setattr(migrations, "_run_dbmate", run_dbmate)
+    await asyncio.to_thread(migrate, empty_database_url)
 
 
 async def test_concurrent_migrations_wait_for_each_other(empty_database_url: str):

@@ -34,6 +34,8 @@ _POLL_S = 0.2
 # Polled, never waited for: a statement that waits holds a snapshot, and CREATE INDEX CONCURRENTLY of the
 # migration that holds the lock would wait for that snapshot.
 _LOCK = "SELECT pg_try_advisory_lock(1635083369, 4)"
+_HAS_VERSIONS = "SELECT to_regclass('schema_migrations') IS NOT NULL"
+_VERSIONS = "SELECT version FROM schema_migrations"
 _WITHOUT_TRANSACTION = "-- migrate:up transaction:false"
 _BUILT_CONCURRENTLY = re.compile(
     r"^CREATE (?:UNIQUE )?INDEX CONCURRENTLY IF NOT EXISTS (\w+)\s+ON (\w+)", re.MULTILINE
@@ -87,6 +89,11 @@ class _Step:
     files: tuple[Path, ...]
     concurrent: bool
 
+    @property
+    def versions(self) -> frozenset[str]:
+        """The versions of the files, as dbmate stores them."""
+        return frozenset(file.name.partition("_")[0] for file in self.files)
+
 
 def migrate(
     url: Secret | str,
@@ -130,8 +137,11 @@ async def _migrate(run: _Run, say: Callable[[str], None]) -> None:
         raise MigrationError(_reason(str(error) or "no answer in time", run.target)) from error
     try:
         await _hold_lock(connection, run)
+        applied = await _applied(connection)
         for step in _steps(run.folder):
-            await _apply_with_retries(connection, run, step, say)
+            # Each run of dbmate takes as long as all else that an up-to-date database needs.
+            if not applied.issuperset(step.versions):
+                await _apply_with_retries(connection, run, step, say)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise MigrationError(_reason(str(error), run.target)) from error
     finally:
@@ -180,6 +190,13 @@ async def _hold_lock(connection: Connection, run: _Run) -> None:
                 "`synccash migrate` again"
             )
         await asyncio.sleep(_POLL_S)
+
+
+async def _applied(connection: Connection) -> frozenset[str]:
+    """Return the versions that the database has; none for a database without tables."""
+    if not await connection.fetchval(_HAS_VERSIONS):
+        return frozenset()
+    return frozenset(row["version"] for row in await connection.fetch(_VERSIONS))
 
 
 async def _drop_invalid_indexes(connection: Connection, step: _Step) -> None:
