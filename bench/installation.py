@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from synccash.local.free_ports import SANDBOX_PORTS, free_run_of_ports
+from synccash.local.preparing import register, sandbox_rails
 from synccash.local.supervisor import Program, Supervisor
-from synccash.local.up import answers, listening, register, sandbox_rails
+from synccash.local.up import answers, listening
 from synccash.servers.bundle import start_servers
 from synccash.stores.postgres.migrations import migrate
 

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from api.served import PROBLEM, payment, settings
 from synccash.engine.engine import Engine
-from synccash.local.up import register
+from synccash.local.preparing import register
 from synccash.processes.api import application
 from synccash.processes.assembly.service import assembled
 from synccash.processes.metrics_server import metrics_app

@@ -17,7 +17,7 @@ import aiohttp
 
 from service.installation import FINAL, Running, call, wait_until
 from synccash.local.free_ports import SANDBOX_PORTS, free_run_of_ports
-from synccash.local.up import confirm_test_accounts, register, sandbox_rails
+from synccash.local.preparing import confirm_test_accounts, register, sandbox_rails
 from synccash.rails.registry import RAILS
 
 KEYS = {"test": "sk_test_" + "f" * 48, "admin": "sk_admin_" + "f" * 48}

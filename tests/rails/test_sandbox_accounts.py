@@ -4,7 +4,7 @@ import asyncio
 
 from rails.rail_contract import Bench
 from synccash.engine.system import SystemClock
-from synccash.local.up import sandbox_rails
+from synccash.local.preparing import sandbox_rails
 from synccash.payments.rail import RailStatus
 from synccash.rails.registry import build_rails
 from synccash.resilience.evidence import Evidence

@@ -9,7 +9,7 @@ import pytest
 
 from service.test_rail_accounts import SHELL
 from synccash import cli
-from synccash.local.up import MERCHANT_ID, confirm_test_accounts, register
+from synccash.local.preparing import MERCHANT_ID, confirm_test_accounts, register
 from synccash.payments.balance import BY_MIGRATION, BalanceAccount, credit_source, read_fees
 from synccash.stores.postgres.audit import PostgresAudit
 from synccash.stores.postgres.balances import PostgresBalances

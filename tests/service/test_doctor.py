@@ -14,7 +14,7 @@ from servers_fixture import execute, service_url
 from synccash.administration.maintenance.doctor.examination import examine
 from synccash.administration.maintenance.doctor.readers import Subject
 from synccash.administration.maintenance.doctor.readings import Level
-from synccash.local.up import sandbox_rails
+from synccash.local.preparing import sandbox_rails
 from synccash.processes.assembly.checks import check_settings
 from synccash.rails.registry import RAILS
 from synccash.sandbox.server import run_sandbox

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from synccash.local.up import register
+from synccash.local.preparing import register
 from synccash.payments.references import ReferenceKey
 from synccash.payments.request import Tenant
 from synccash.processes.api import application

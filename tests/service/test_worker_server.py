@@ -10,7 +10,7 @@ import asyncpg
 import httpx
 import pytest
 
-from synccash.local.up import register
+from synccash.local.preparing import register
 from synccash.processes.api import application
 from synccash.processes.assembly.service import assembled
 from synccash.processes.housekeeping import Housekeeping

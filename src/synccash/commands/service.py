@@ -41,7 +41,8 @@ def up(
         How the requests to the API are printed: text, json or off; auto prints text on a terminal (without
         colours where NO_COLOR is set), and JSON lines elsewhere.
     """
-    from synccash.local.up import UpError, UpOptions
+    from synccash.local.messages import UpError
+    from synccash.local.up import UpOptions
     from synccash.local.up import up as run
     from synccash.servers.bundle import ServersError
 
