@@ -1,6 +1,7 @@
 """A child of `synccash up` that starts before its environment is known."""
 
 import os
+import subprocess
 import sys
 
 import pytest
@@ -54,3 +55,37 @@ def test_one_that_is_never_released_ends_with_its_owner(supervisor, tmp_path):
     supervisor.stop()
     assert child.process.poll() is not None
     assert not (tmp_path / "words").exists()
+
+
+IMPORTED = """
+import sys
+from synccash.commands.child import imported_program
+imported_program(sys.argv[1], {"--fd": "3"})
+print(*sys.modules)
+import synccash.observability.tracing  # traces can still be switched on
+"""
+
+
+def modules_of(program: str) -> set[str]:
+    run = subprocess.run(
+        [sys.executable, "-c", IMPORTED, program], capture_output=True, text=True, check=True, timeout=60
+    )
+    return set(run.stdout.split())
+
+
+@pytest.mark.parametrize("program", ["serve", "worker", "webhooks"])
+def test_no_process_imports_what_its_libraries_only_might_use(program: str):
+    assert modules_of(program).isdisjoint({"rich", "opentelemetry.sdk"})
+
+
+@pytest.mark.parametrize("program", ["worker", "webhooks"])
+def test_a_process_without_a_port_imports_no_web_server(program: str):
+    assert modules_of(program).isdisjoint({"litestar", "uvicorn"})
+
+
+def test_up_imports_what_prepares_the_database_after_it_has_started_the_api():
+    script = "import sys, synccash.local.up; print(*sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert set(run.stdout.split()).isdisjoint({"asyncpg", "synccash.local.preparing"})

@@ -4,13 +4,18 @@ The process imports its program while `up` still prepares what the program needs
 environment.
 """
 
+import contextlib
 import gc
 import json
 import os
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from synccash.commands.terminal import loaded
+
+_UNUSED = ("rich", "opentelemetry.sdk")
+"""What structlog and redis-py import where it is installed, and the service uses in neither of them."""
 
 
 def run_child(words: Sequence[str]) -> int:
@@ -22,7 +27,7 @@ def run_child(words: Sequence[str]) -> int:
     options = dict(zip(given[::2], given[1::2], strict=True))
     # Importing makes objects that stay: collecting them in between only costs time.
     gc.disable()
-    start = _PROGRAMS[name](options)
+    start = imported_program(name, options)
     gc.freeze()
     gc.enable()
     if "--environment-fd" in options:
@@ -33,6 +38,26 @@ def run_child(words: Sequence[str]) -> int:
         os.environ.clear()
         os.environ.update(json.loads(text))
     return start()
+
+
+def imported_program(name: str, options: dict[str, str]) -> Callable[[], int]:
+    """Import the program of a process, and return the function that runs it."""
+    with _without(*_UNUSED):
+        return _PROGRAMS[name](options)
+
+
+@contextlib.contextmanager
+def _without(*modules: str) -> Generator[None]:
+    """Let imports of these modules fail, as where they are not installed: they take a tenth of the time that
+    a process needs to start. Modules that are imported already stay."""
+    absent = [name for name in modules if name not in sys.modules]
+    for name in absent:
+        sys.modules[name] = None  # pyright: ignore[reportArgumentType]
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
 
 
 def _serve(options: dict[str, str]) -> Callable[[], int]:

@@ -7,6 +7,7 @@ import random
 import signal
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -19,7 +20,6 @@ from synccash.processes.assembly.checks import check_lookup_key
 from synccash.processes.assembly.engine_settings import dispatcher_settings
 from synccash.processes.assembly.registry import build_registry
 from synccash.processes.assembly.traces import open_tracing
-from synccash.processes.metrics_server import MetricsServer, SmallServer, listen, metrics_app
 from synccash.processes.runner import run_process
 from synccash.processes.schema_wait import ServerOf, schema_is_ready
 from synccash.settings.loader import Settings
@@ -38,6 +38,9 @@ from synccash.webhooks.dispatcher import WebhookDispatcher
 from synccash.webhooks.name_lookups import NameLookups
 from synccash.webhooks.sender import WebhookSender
 from synccash.webhooks.signature import signed_headers
+
+if TYPE_CHECKING:
+    from synccash.processes.metrics_server import MetricsServer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,8 +150,11 @@ def webhook_collectors(service: WebhookService) -> tuple[Collector, ...]:
     )
 
 
-def webhook_server(service: WebhookService, host: str, port: int) -> MetricsServer:
+def webhook_server(service: WebhookService, host: str, port: int) -> "MetricsServer":
     """Return the server of the process's metrics. Raises SettingsError when its port cannot be opened."""
+    # Imported here because a process without this port needs no web framework.
+    from synccash.processes.metrics_server import MetricsServer, metrics_app
+
     app = metrics_app(webhook_collectors(service))
     return MetricsServer(app, host=host, port=port, setting="webhook_port")
 
@@ -162,6 +168,8 @@ def _waiting_server(settings: Settings) -> ServerOf | None:
     port = settings.webhook_port
     if port is None:
         return None
+    from synccash.processes.metrics_server import SmallServer, listen
+
     return lambda app: SmallServer(app, listen(settings.host, port, "webhook_port"))
 
 

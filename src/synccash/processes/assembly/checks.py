@@ -10,7 +10,6 @@ from synccash.processes.assembly.engine_settings import engine_settings
 from synccash.processes.assembly.registry import build_registry
 from synccash.processes.assembly.sharing import request_limits
 from synccash.processes.assembly.wiring import FIRST_LOOK_S
-from synccash.processes.http_server import tls_files
 from synccash.rails.registry import build_former_rails, build_rails
 from synccash.rails.transport import Transport
 from synccash.settings.live_mode import refuse_insecure
@@ -22,6 +21,9 @@ from synccash.stores.postgres.lookup_key import WRONG_LOOKUP_KEY, is_lookup_key_
 
 def check_settings(settings: Settings) -> None:
     """Check everything that a process reads at its start, without any call. Raises SettingsError."""
+    # Imported here, because workers check only their lookup key and need no HTTP server.
+    from synccash.processes.http_server import tls_files
+
     clock = SystemClock()
     rails = build_rails(settings, Transport(), clock)
     build_former_rails(settings, Transport(), clock)
