@@ -65,7 +65,8 @@ class Console:
         object.__setattr__(self, "environment", build_environment(self.static_files))
 
     def prepare(self) -> None:
-        """Compile all templates, which takes some hundred milliseconds: before requests, not among them."""
+        """Compile all templates, which takes some hundred milliseconds. A page that is asked for meanwhile is
+        compiled at once. May run in a thread of its own."""
         for name in self.environment.list_templates():
             self.environment.get_template(name)
 

@@ -234,8 +234,6 @@ async def _serve(loaded: LoadedSettings, database_url: Secret, fd: int | None) -
             tls=tls,
             draining=lambda: service.drain.active,
         )
-        if console is not None:
-            console.prepare()
         server = DrainingServer(config, service.drain, console)
         service.loop_watch.begin()  # Building the application blocked the loop, and no request.
         service.guard.start()
@@ -243,7 +241,7 @@ async def _serve(loaded: LoadedSettings, database_url: Secret, fd: int | None) -
             service.shared_risk.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _ignore_signal)
-        async with _metrics_served(app, settings):
+        async with _metrics_served(app, settings), _console_prepared(console):
             await server.serve(sockets=[listener] if listener is not None else None)
 
 
@@ -263,6 +261,20 @@ async def _metrics_served(app: App, settings: Settings) -> AsyncGenerator[None]:
     finally:
         server.stop()
         await serving
+
+
+@contextlib.asynccontextmanager
+async def _console_prepared(console: Console | None) -> AsyncGenerator[None]:
+    """Compile the console's pages beside the first requests: in a thread, so that none of them waits for all
+    pages."""
+    if console is None:
+        yield
+        return
+    preparing = asyncio.create_task(asyncio.to_thread(console.prepare))
+    try:
+        yield
+    finally:
+        await preparing
 
 
 def _waiting_server(settings: Settings, listener: socket.socket | None, app: App) -> SmallServer:
