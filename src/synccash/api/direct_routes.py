@@ -70,11 +70,13 @@ class DirectRoutes:
     app: App
     routes: Iterable[DirectRoute]
     _by_parts: tuple[dict[tuple[str, str], DirectRoute], ...] = field(init=False)
+    _names: dict[str, tuple[str, ...]] = field(init=False)
 
     def __post_init__(self) -> None:
         self._by_parts = ({}, {}, {})
         for route in self.routes:
             self._by_parts[len(route.names)][route.method, route.fixed] = route
+        self._names = {route.path: route.names for route in self.routes}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -84,7 +86,7 @@ class DirectRoutes:
             return
         route, parts = found
         scope["path_template"] = route.path
-        scope["path_params"] = dict(zip(route.names, parts, strict=True))
+        scope["path_params"] = dict(zip(self._names[route.path], parts, strict=True))
         try:
             answer = await route.answer(DirectRequest(scope, parts))
         except Exception as error:

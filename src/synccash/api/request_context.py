@@ -53,10 +53,15 @@ class Trace:
         `traceparent`, are not exactly one valid value. A later version than 00 may be longer."""
         match = _TRACEPARENT.fullmatch(headers[0].decode("latin-1")) if len(headers) == 1 else None
         if match is None or match[1] == "ff" or not int(match[2], 16) or not int(match[3], 16):
-            return cls(token_hex(16), token_hex(8), "00")
+            return cls._new()
         if match[1] == "00" and match[5] is not None:
-            return cls(token_hex(16), token_hex(8), "00")
+            return cls._new()
         return cls(match[2], token_hex(8), f"{int(match[4], 16) & _SAMPLED:02x}")
+
+    @classmethod
+    def _new(cls) -> "Trace":
+        digits = token_hex(24)
+        return cls(digits[:32], digits[32:], "00")
 
     def header(self) -> str:
         """Return the value of `traceparent`."""
