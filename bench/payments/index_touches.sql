@@ -41,7 +41,7 @@ END $$;
 CREATE FUNCTION pg_temp.payment(variant text, name text) RETURNS void LANGUAGE sql AS $$
     SELECT pg_temp.lived(variant, ARRAY[
         format('INSERT INTO %I (id, merchant_id, reference, livemode, payer_msisdn, status, created_at, fence, version)
-            SELECT ''pay_'' || md5(i::text), ''m_1'', md5(i::text), false, ''23324'' || i, ''pending'', now(), 1, 1
+            SELECT ''pay_'' || md5(i::text), ''m_1'', md5(i::text), false, ''23324'' || i, ''created'', now(), 1, 1
             FROM generate_series(1, 400) i', name),
         format('UPDATE %I SET version = 2', name),
         format('UPDATE %I SET version = 3, status = ''processing''', name),
