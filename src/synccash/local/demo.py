@@ -338,8 +338,9 @@ def printed_keys(process: subprocess.Popen[str]) -> tuple[str, str]:
 
 def main(*, stay: bool = False) -> int:
     """Run the demo and return the exit code, 0 only if every check passed. `stay`: go on until Ctrl-C."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # a pipe or a log gets each line at once
+    output: object = sys.stdout
+    if isinstance(output, io.TextIOWrapper):
+        output.reconfigure(line_buffering=True)  # a pipe or a log gets each line at once
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # it stops `up`, as Ctrl-C does
     for name in ("SYNCCASH_DATABASE_URL", "SYNCCASH_VALKEY_URL"):
         os.environ.pop(name, None)

@@ -217,13 +217,13 @@ def _install(policy: Policy, parts: PolicyParts) -> None:
     for slot, value in {"name": parts.name, "_parts": parts, **forms, **block_calls}.items():
         object.__setattr__(policy, slot, value)
     with _wrapping:
-        for wrapper in list(policy._wrappers or ()):
+        for wrapper in list(policy._wrappers or ()):  # pyright: ignore[reportPrivateUsage]
             follow(wrapper)
 
 
 def settings_of(policy: Policy) -> PolicySettings:
     """Return what the policy was built from, with its live parts."""
-    return policy._parts.settings
+    return policy._parts.settings  # pyright: ignore[reportPrivateUsage]
 
 
 def build_changed(policy: Policy, **changes: Any) -> PolicyParts:
@@ -231,7 +231,7 @@ def build_changed(policy: Policy, **changes: Any) -> PolicyParts:
 
     Raises ValueError or TypeError as Policy does.
     """
-    return build_parts(replace(policy._parts.settings, **changes))
+    return build_parts(replace(policy._parts.settings, **changes))  # pyright: ignore[reportPrivateUsage]
 
 
 def replace_parts(policy: Policy, parts: "PolicyParts | Policy") -> None:
@@ -239,7 +239,7 @@ def replace_parts(policy: Policy, parts: "PolicyParts | Policy") -> None:
 
     Functions that it decorates follow. For the registry, when its profiles change, and for tests.
     """
-    _install(policy, parts._parts if isinstance(parts, Policy) else parts)
+    _install(policy, parts._parts if isinstance(parts, Policy) else parts)  # pyright: ignore[reportPrivateUsage]
 
 
 def use_clock(policy: Policy, clock: Clock) -> Callable[[], None]:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import TypedDict, cast
 
 from synccash.resilience._core.deadline_cell import Clock
 from synccash.resilience._core.numbers import require_number
@@ -52,8 +52,8 @@ class PolicySettings:
         self._check_values()
 
     def _check_types(self) -> None:
-        name: object = self.name
-        if not isinstance(name, str) or not name:
+        name = self.name
+        if not isinstance(cast(object, name), str) or not name:
             raise TypeError(f"a policy's first argument is its name, not {name!r}")
         for part, types in _PART_TYPES.items():
             given = getattr(self, part)
