@@ -23,10 +23,15 @@ def main(words: "Sequence[str] | None" = None) -> None:
     try:
         code = _outcome(given)
         # Here, and not at the exit of the interpreter, which would report a closed pipe with a traceback.
-        sys.stdout.flush()
+        print(end="", flush=True)
     except BrokenPipeError:
         # The reader of a pipe, such as `head`, has enough. Python would report it again when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = _BROKEN_PIPE
+    except SystemExit as ended:
+        # Rich, which prints the help, ends the program with 1 when the pipe is closed.
+        if not isinstance(ended.__context__, BrokenPipeError):
+            raise
         code = _BROKEN_PIPE
     sys.exit(code)
 
