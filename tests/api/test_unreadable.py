@@ -27,8 +27,12 @@ async def connection(url: str) -> AsyncGenerator[asyncpg.Connection]:
 
 
 async def written_by_a_newer_version(url: str, table: str, order_id: str) -> None:
+    """The new version shuts out a send that may still be under way, which would write its own word."""
     async with connection(url) as database:
-        await database.execute(f"UPDATE {table} SET status_detail = 'a_newer_word' WHERE id = $1", order_id)
+        await database.execute(
+            f"UPDATE {table} SET status_detail = 'a_newer_word', version = version + 1 WHERE id = $1",
+            order_id,
+        )
 
 
 async def waiting(url: str) -> dict[tuple[str, str], int]:
@@ -47,8 +51,7 @@ async def paid(url: str, payment_id: str) -> None:
             if await database.fetchval("SELECT count(*) FROM attempts WHERE order_id = $1", payment_id):
                 break
             await asyncio.sleep(0.02)
-        # Without the triggers, which let nothing that has ended succeed. The version shuts out the send that
-        # may still be under way.
+        # Without the triggers, which let nothing that has ended succeed.
         await database.execute(
             "ALTER TABLE attempts DISABLE TRIGGER USER; ALTER TABLE payments DISABLE TRIGGER USER"
         )

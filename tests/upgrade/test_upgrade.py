@@ -96,9 +96,7 @@ def _finds_nothing(inquire: Any) -> Any:
 
     async def read_otherwise(self: Hubtel, *arguments: Any, **named: Any) -> StatusAnswer:
         answer: StatusAnswer = await inquire(self, *arguments, **named)
-        return (
-            replace(answer, status_at_rail=RailStatus.NOT_FOUND) if answer.provider_code == "4000" else answer
-        )
+        return replace(answer, status_at_rail=RailStatus.NOT_FOUND) if answer.unknown_reference else answer
 
     return read_otherwise
 
