@@ -3,6 +3,7 @@
 import inspect
 import pkgutil
 import pydoc
+import re
 from collections.abc import Iterator
 from importlib import import_module
 
@@ -86,7 +87,8 @@ def test_help_of_every_public_object_says_something():
     assert [name for name, value in objects.items() if not inspect.getdoc(value)] == []
     policy = Policy("rates")
     assert inspect.getdoc(policy.call) == inspect.getdoc(Policy.call)
-    assert "call(fn" in pydoc.render_doc(policy.call, renderer=pydoc.plaintext)
+    shown = pydoc.render_doc(policy.call, renderer=pydoc.plaintext)
+    assert re.search(r"call\(\s*fn", shown)  # newer versions of Python wrap long signatures
 
 
 def test_earlier_names_are_the_same_objects():

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from http import HTTPStatus
 from types import MappingProxyType
 
 import msgspec
@@ -10,7 +9,7 @@ import structlog
 
 from synccash.api.request_context import INTERNAL_ERROR, REQUEST_ID
 from synccash.middleware.authentication import UNAVAILABLE
-from synccash.middleware.refusal import REFUSAL_CODE, Refusal, Scope, Send
+from synccash.middleware.refusal import REFUSAL_CODE, Refusal, Scope, Send, title_of
 from synccash.payments.approval import AlreadyWaitingError, OperatorNeededError, SecondOperatorError
 from synccash.payments.errors import (
     EndpointLimitError,
@@ -64,7 +63,7 @@ def rendered(scope: Scope, refusal: Refusal) -> tuple[dict[str, str], bytes]:
         headers["Retry-After"] = str(wait_s)
     document = {
         "type": f"urn:synccash:problem:{refusal.code}",
-        "title": HTTPStatus(refusal.status).phrase,
+        "title": title_of(refusal.status),
         "status": refusal.status,
         "detail": refusal.detail,
         "instance": _path(scope),

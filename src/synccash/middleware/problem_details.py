@@ -2,9 +2,8 @@
 
 import json
 import math
-from http import HTTPStatus
 
-from synccash.middleware.refusal import REFUSAL_CODE, Refusal, Scope, Send
+from synccash.middleware.refusal import REFUSAL_CODE, Refusal, Scope, Send, title_of
 
 
 async def refuse_with_problem(scope: Scope, send: Send, refusal: Refusal) -> None:
@@ -12,7 +11,7 @@ async def refuse_with_problem(scope: Scope, send: Send, refusal: Refusal) -> Non
     scope[REFUSAL_CODE] = refusal.code
     headers = {"Content-Type": "application/problem+json", **refusal.headers}
     document = {
-        "title": HTTPStatus(refusal.status).phrase,
+        "title": title_of(refusal.status),
         "status": refusal.status,
         "detail": refusal.detail,
         "code": refusal.code,

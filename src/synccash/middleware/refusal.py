@@ -3,6 +3,7 @@ which is passed in."""
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, Protocol
 
 Scope = MutableMapping[str, Any]
@@ -10,8 +11,20 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+_RENAMED = {
+    413: "Request Entity Too Large",
+    414: "Request-URI Too Long",
+    416: "Requested Range Not Satisfiable",
+    422: "Unprocessable Entity",
+}
+"""Titles that Python 3.13 changed to those of RFC 9110. A problem keeps its title under every version."""
 REFUSAL_CODE = "synccash.refused"
 """Where a request's scope holds the code of the problem that it was answered with."""
+
+
+def title_of(status: int) -> str:
+    """Return the words for an HTTP status, the same under every version of Python."""
+    return _RENAMED.get(status) or HTTPStatus(status).phrase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

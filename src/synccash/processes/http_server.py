@@ -5,14 +5,13 @@ import ssl
 from asyncio import BaseTransport, TimerHandle
 from collections.abc import Callable
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any, ClassVar, NoReturn, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from synccash.api.problem import rendered
-from synccash.middleware.refusal import App, Refusal
+from synccash.middleware.refusal import App, Refusal, title_of
 from synccash.settings.loader import Settings, SettingsError
 
 _HEAD_MAX_BYTES = 65_536
@@ -174,7 +173,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Answer a request that never reaches the application, and close the connection."""
         headers, body = rendered({}, refusal)
         lines = [f"{name}: {value}" for name, value in headers.items()]
-        first = f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}"
+        first = f"HTTP/1.1 {refusal.status} {title_of(refusal.status)}"
         head = "\r\n".join([first, *lines, f"Content-Length: {len(body)}", "", ""])
         self.transport.write(head.encode("latin-1") + body)
         self.transport.close()

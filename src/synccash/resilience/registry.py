@@ -295,7 +295,9 @@ class Registry:
                 for one in self._added.values()
             ]
             self._profiles = profiles
-            for policy, parts in (*rebuilt, *changed):
+            for policy, other in rebuilt:
+                replace_parts(policy, other)
+            for policy, parts in changed:
                 replace_parts(policy, parts)
             held = [policy.breaker for policy, _ in rebuilt if policy.breaker is not None]
             breakers = {id(one): one for one in (*self._breakers.values(), *held)}

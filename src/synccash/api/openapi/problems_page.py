@@ -2,12 +2,12 @@
 
 from functools import cache
 from html import escape
-from http import HTTPStatus
 
 from litestar import Response, get
 
 from synccash.api.openapi.problem_codes import PROBLEM_CODES, ProblemCode
 from synccash.api.problem import PROBLEMS_PATH
+from synccash.middleware.refusal import title_of
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
 _HEAD = """\
@@ -37,7 +37,7 @@ def _page() -> bytes:
 
 
 def _section(code: str, problem: ProblemCode) -> str:
-    statuses = ", ".join(f"{status} {HTTPStatus(status).phrase}" for status in problem.statuses)
+    statuses = ", ".join(f"{status} {title_of(status)}" for status in problem.statuses)
     return (
         f'<section id="{code}"><h2><code>{code}</code></h2><p>Status {statuses}.</p>'
         f"<p><b>Cause.</b> {escape(problem.cause)}</p>"
