@@ -126,6 +126,6 @@ async def _review(api, payment_id):
     """Put a payment under review, as the engine does when the rail cannot tell the outcome."""
     await api.operators.store.database.repeat(
         "UPDATE payments SET status = 'processing', status_detail = 'under_review', due_at = 'infinity', "
-        "lease_until = NULL WHERE id = $1",
+        "fence = fence + 1, lease_until = NULL WHERE id = $1",  # shuts out a send that is still under way
         payment_id,
     )

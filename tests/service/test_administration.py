@@ -167,7 +167,10 @@ async def test_everything_that_waits_for_review_is_listed_and_counted(command, d
         lookup_key="e2" * 32,
     )
     async with assembled(settings, database_url) as service:
-        parked = "UPDATE payments SET status_detail = 'under_review', due_at = now() + interval '1 day'"
+        parked = (
+            "UPDATE payments SET status_detail = 'under_review', due_at = now() + interval '1 day',"
+            " fence = fence + 1, lease_until = NULL"
+        )
         await service.health.pool.execute(parked)
         await service.backlog.count()
         transport = httpx.ASGITransport(application(service, settings))

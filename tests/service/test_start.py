@@ -72,7 +72,8 @@ def test_a_process_on_an_empty_schema_says_so_and_starts_when_it_is_migrated(rol
         assert ready_with(url, 200)["status"] in ("ok", "degraded")
         events = [json.loads(line)["event"] for line in running.printed]
         told = [event for event in events if event.startswith("schema")]
-        assert told == ["schema_not_ready", "schema_ready"]
+        # More than one problem is told if it looks while the migrations run.
+        assert (set(told[:-1]), told[-1]) == ({"schema_not_ready"}, "schema_ready")
 
 
 @pytest.mark.parametrize("role", PORTS)
