@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from order_store_contract import opening
+from postgres_proxy import postgres_proxy
 from stores.postgres_world import PostgresWorld
 from synccash.payments.case import Opened
 from synccash.payments.errors import StoreUnavailableError
@@ -148,3 +149,16 @@ async def test_a_repeatable_statement_is_retried_after_a_lost_connection(pool: P
         await statement
     assert len(waits.seconds) == 1
     assert await pool.fetchval("SELECT last_value FROM runs") == 2
+
+
+async def test_a_server_that_hangs_leaves_a_statement_in_doubt(database_url, monkeypatch):
+    # A connection is waited for, and given back, in a shorter time than a cancelled statement is asked about.
+    monkeypatch.setattr("synccash.stores.postgres.database.CONNECT_TIMEOUT_S", 0.1)
+    async with postgres_proxy(database_url) as between:
+        pool = await connect(between.url, min_size=1, max_size=1, statement_timeout_s=0.5)
+        database = Database(pool)
+        await database.once("SELECT 1")
+        between.silence()
+        with pytest.raises(InDoubtError):
+            await database.once("SELECT 1")
+        pool.terminate()

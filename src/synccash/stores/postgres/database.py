@@ -1,6 +1,7 @@
 """Runs PostgreSQL statements with retries; its errors tell whether a statement may have been committed."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -161,7 +162,10 @@ class Database:
         except _LOST as error:
             raise InDoubtError(_error_text(error)) from error
         finally:
-            await self.pool.release(connection)
+            # asyncpg ends a connection that does not say whether a statement was cancelled, and raises. That
+            # must not hide what became of the statement.
+            with contextlib.suppress(*_LOST):
+                await self.pool.release(connection)
 
     async def _connection(self) -> PooledConnection:
         try:
