@@ -54,9 +54,6 @@ class Failing:
     async def _raise(self, *_given, **_named):
         raise self.error("canary")
 
-    async def _true(self):
-        return True
-
     async def _ok(self):
         return "ok"
 
@@ -67,8 +64,8 @@ class Failing:
         return self._ok if "database" in self.good else self._raise
 
     @property
-    def valkey(self):
-        return self._true if "valkey" in self.good else self._raise
+    def valkey_state(self):
+        return self._ok if "valkey" in self.good else self._raise
 
     async def schema(self):
         return None

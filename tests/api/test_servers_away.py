@@ -139,6 +139,20 @@ async def test_health_says_whether_postgresql_is_away_or_hangs(database_url, tro
     assert (shown["troubles"][0]["what"], shown["troubles"][0]["state"]) == ("postgresql", state)
 
 
+@pytest.mark.parametrize(("trouble", "state"), [("kill", "away"), ("freeze", "silent")])
+async def test_health_says_whether_valkey_is_away_or_hangs(database_url, stoppable_valkey, trouble, state):
+    async with served(database_url, valkey_url=stoppable_valkey.url) as api:
+        assert "valkey" not in (await api.client.get("/health/ready")).json()["degraded"]
+        getattr(stoppable_valkey, trouble)()
+        async with asyncio.timeout(12):
+            answer, ready = await asyncio.gather(
+                api.send("GET", "/resilience/health", key=api.admin_key), api.client.get("/health/ready")
+            )
+    shown = [one for one in answer.json()["troubles"] if one["what"] == "valkey"]
+    assert [one["state"] for one in shown] == [state]
+    assert (ready.status_code, ready.json()["warnings"]["valkey"]) == (200, shown[0]["detail"])
+
+
 async def test_an_unresponsive_postgresql_does_not_block_requests_indefinitely(database_url):
     async with behind_a_cut(database_url, database_statement_timeout_s=0.2) as (api, between):
         operator = await token_of(api.operators, "ama", "admin")

@@ -2,10 +2,17 @@
 
 from datetime import UTC, datetime, timedelta
 
-from synccash.api.v1.troubles import breaker_notices, breaker_troubles, callback_troubles, database_trouble
+from synccash.api.v1.troubles import (
+    breaker_notices,
+    breaker_troubles,
+    callback_troubles,
+    database_trouble,
+    valkey_trouble,
+)
 from synccash.observability.health import DatabaseState
 from synccash.payments.causes import Cause, CauseCode
 from synccash.payments.document import moment
+from synccash.stores.valkey.client import ValkeyState
 
 NOW = datetime(2026, 3, 2, 2, 0, tzinfo=UTC)
 
@@ -93,4 +100,13 @@ def test_each_way_in_which_postgresql_fails_has_its_own_words_and_what_to_do():
     assert "hangs" in found["silent"]["detail"]
     assert "accepts no connection" in found["away"]["detail"]
     assert "takes no writes" in found["read_only"]["detail"]
+    assert all(one["action"] in one["detail"] for one in found.values())
+
+
+def test_each_way_in_which_valkey_fails_has_its_own_words_and_what_to_do():
+    found = {state: valkey_trouble(state) for state in ValkeyState if state is not ValkeyState.OK}
+    assert valkey_trouble(ValkeyState.OK) is None
+    assert len({one["detail"] for one in found.values()}) == len(found)
+    assert "hangs" in found["silent"]["detail"]
+    assert "accepts no connection" in found["away"]["detail"]
     assert all(one["action"] in one["detail"] for one in found.values())

@@ -27,7 +27,7 @@ async def test_a_busy_process_opens_no_more_than_four_connections(database_url, 
             for _ in range(5):
                 work = [api.pay() for _ in range(4)]
                 work += [api.ask("GET", "/resilience/circuit-breakers") for _ in range(4)]
-                work += [service.health.valkey() for _ in range(4)]
+                work += [service.health.valkey_state() for _ in range(4)]
                 breaker.force_open("by hand")
                 breaker.reset("by hand")
                 await asyncio.gather(*work)

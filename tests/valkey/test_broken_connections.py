@@ -13,7 +13,7 @@ import uvloop
 
 from breaker_peers import NAME, breaker_peers, until
 from synccash.resilience.rate_limiter import Demand, Limit
-from synccash.stores.valkey.client import UNREACHABLE, build_client, ping
+from synccash.stores.valkey.client import UNREACHABLE, ValkeyState, build_client, valkey_state
 from synccash.stores.valkey.limits.connection import ValkeyConnection
 from synccash.stores.valkey.limits.rate_limiter import ValkeyLimiter
 from synccash.stores.valkey.presence import API_PROCESSES
@@ -123,7 +123,7 @@ def test_every_other_loop_goes_on_afterwards(proxy, valkey_url, manner):
             sightings.start()
             for _ in range(ENOUGH):
                 bell.notify()
-                assert not await ping(session.client)
+                assert await valkey_state(session.client) is not ValkeyState.OK
                 assert await health.exchange() == 1
                 with pytest.raises(UNREACHABLE):
                     await session.presence.beat()
@@ -144,7 +144,7 @@ def test_every_other_loop_goes_on_afterwards(proxy, valkey_url, manner):
                 await until_heard(channel, bell)
             await until(lambda: fleet.members() == ["me"])
             assert await health.exchange() == 1
-            assert await ping(session.client)
+            assert await valkey_state(session.client) is ValkeyState.OK
             await asyncio.gather(bell.close(), sightings.close(), health.close())
 
     on_uvloop(scenario)

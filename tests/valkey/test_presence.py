@@ -10,7 +10,14 @@ import redis
 from breaker_peers import until
 from synccash.stores.supervised_loops import LoopSupervisor
 from synccash.stores.valkey.client import UNREACHABLE, build_client
-from synccash.stores.valkey.presence import API_PROCESSES, BREAKERS, INQUIRERS, RAIL_HEALTH, Presence
+from synccash.stores.valkey.presence import (
+    API_PROCESSES,
+    BREAKERS,
+    INQUIRERS,
+    RAIL_HEALTH,
+    SILENT_S,
+    Presence,
+)
 
 GROUPS = (API_PROCESSES, INQUIRERS, RAIL_HEALTH, BREAKERS)
 # How processes of earlier versions register: the score is Valkey's time in ms, and they remove after so long.
@@ -186,3 +193,52 @@ async def test_a_key_of_another_type_costs_its_own_group_alone(valkey_url, proce
     await asyncio.sleep(0)
     await one.close()
     assert supervisor.restarts == {"presence": 0}
+
+
+async def test_a_watch_tells_for_how_long_a_group_is_empty(stoppable_valkey, process):
+    clock = Clock()
+    api, worker = process(stoppable_valkey.url, "api", clock=clock), process(stoppable_valkey.url, "worker")
+    inquirers = joined(worker, INQUIRERS)
+    watched = api.watch(INQUIRERS)
+    assert watched.missing_s() is None, "nothing was read"
+    await worker.beat()
+    await api.beat()
+    assert (watched.count, watched.missing_s()) == (1, None)
+    await inquirers.leave()
+    await api.beat()
+    assert watched.missing_s() is None, "it may be restarted"
+    clock.now += 4
+    await api.beat()
+    assert watched.missing_s() == 4 + SILENT_S
+    await worker.beat()
+    joined(worker, INQUIRERS)
+    await worker.beat()
+    await api.beat()
+    assert watched.missing_s() is None
+
+
+async def test_a_process_that_sends_no_heartbeats_is_not_counted_by_a_watch(stoppable_valkey, process):
+    clock = Clock()
+    api = process(stoppable_valkey.url, "api", clock=clock)
+    watched = api.watch(INQUIRERS)
+    with redis.Redis.from_url(stoppable_valkey.url) as client:
+        seconds, micros = client.time()
+        last = seconds * 1_000 + micros // 1_000 - round(SILENT_S * 1_000) - 100
+        client.zadd(INQUIRERS.key, {"killed": last})
+        await api.beat()
+    assert (watched.count, watched.missing_s()) == (0, None), "a worker may be about to start"
+    clock.now += SILENT_S + 4
+    await api.beat()
+    assert watched.missing_s() == 4 + SILENT_S
+
+
+async def test_a_watch_knows_nothing_while_valkey_is_away(stoppable_valkey, process):
+    clock = Clock()
+    api = process(stoppable_valkey.url, "api", clock=clock)
+    watched = api.watch(INQUIRERS)
+    await api.beat()
+    stoppable_valkey.kill()
+    clock.now += 60
+    with pytest.raises(UNREACHABLE):
+        await api.beat()
+    assert watched.missing_s() is None

@@ -5,9 +5,10 @@ import contextlib
 import secrets
 
 import pytest
+import redis
 
 from synccash.stores.local_work_signal import LocalWorkSignal
-from synccash.stores.valkey.client import build_client, ping
+from synccash.stores.valkey.client import ValkeyState, build_client, valkey_state
 from synccash.stores.valkey.session import open_session
 from synccash.stores.valkey.work_signal import ValkeyWorkSignal
 
@@ -103,16 +104,27 @@ async def test_a_bell_can_be_closed_at_any_moment_of_its_connecting(stoppable_va
                 await asyncio.sleep(0)
 
 
-async def test_a_ping_tells_whether_valkey_answers(stoppable_valkey):
+async def test_the_state_tells_how_valkey_fails(stoppable_valkey):
     async with build_client(stoppable_valkey.url) as client:
-        assert await ping(client)
+        assert await valkey_state(client) is ValkeyState.OK
         stoppable_valkey.freeze()
-        assert not await ping(client)
+        assert await valkey_state(client) is ValkeyState.SILENT
+        several = await asyncio.gather(*(valkey_state(client) for _ in range(8)))
+        assert set(several) == {ValkeyState.SILENT}, "also when no connection is free"
         stoppable_valkey.thaw()
         stoppable_valkey.restart()
-        assert await ping(client)
+        assert await valkey_state(client) is ValkeyState.OK
         stoppable_valkey.kill()
-        assert not await ping(client)
+        assert await valkey_state(client) is ValkeyState.AWAY
+
+
+async def test_the_state_tells_that_valkey_refuses_the_user(stoppable_valkey):
+    with redis.Redis.from_url(stoppable_valkey.url) as operator:
+        operator.acl_setuser("guest", enabled=True, nopass=True)
+        parts = stoppable_valkey.url.replace("unix://", "unix://guest:x@")
+        async with build_client(parts) as client:
+            assert await valkey_state(client) is ValkeyState.REFUSED
+        operator.acl_deluser("guest")
 
 
 def test_a_url_of_another_kind_is_refused_with_the_settings_name_and_without_its_password():

@@ -85,7 +85,9 @@ class Health(Protocol):
         """Return why this version cannot work with the database's schema; None when it can."""
         ...
 
-    async def valkey(self) -> bool: ...
+    async def valkey_state(self) -> str:
+        """Return `ok`, or how Valkey fails: `away`, `silent`, `refused` or `loading`."""
+        ...
 
     def draining(self) -> bool:
         """True once the process was asked to stop."""

@@ -13,6 +13,7 @@ from synccash.payments.errors import StoreUnavailableError
 from synccash.payments.recovery import Recovery
 from synccash.stores.postgres.pool import Pool
 from synccash.stores.postgres.recovery import Durability
+from synccash.stores.valkey.client import ValkeyState
 
 T = TypeVar("T")
 
@@ -71,12 +72,12 @@ def _forget(task: asyncio.Task[Any]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ServiceHealth:
-    """Checks each part with a short timeout. `ping` checks Valkey; None when the service runs without it.
+    """Checks each part with a short timeout. `state_of_valkey` is None when the service runs without it.
     `current_warnings` returns what an operator has to do, as (part of the service, text). `draining` tells
     that the process is about to stop; `schema_of` returns what is wrong with the schema."""
 
     pool: Pool
-    ping: Callable[[], Awaitable[bool]] | None
+    state_of_valkey: Callable[[], Awaitable[ValkeyState]] | None
     configured_rails: Mapping[str, AccountRail]
     dispatch: Dispatch
     recovery: Callable[[], Recovery]
@@ -114,9 +115,13 @@ class ServiceHealth:
         except (TimeoutError, StoreUnavailableError):
             return None
 
-    async def valkey(self) -> bool:
-        """True when Valkey answers, or when the service runs without it."""
-        return self.ping is None or await self.ping()
+    async def valkey_state(self) -> ValkeyState:
+        """Return whether Valkey answers, and if not, how it fails; `ok` when the service runs without it."""
+        if self.state_of_valkey is None:
+            return ValkeyState.OK
+        found = await self.state_of_valkey()
+        # The deadline is that of a request. One late answer, on a busy host say, is no trouble.
+        return await self.state_of_valkey() if found is ValkeyState.SILENT else found
 
     def sends_held(self) -> bool:
         """True while a recovery is under way, and nothing is sent."""

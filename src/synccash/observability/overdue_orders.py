@@ -1,7 +1,7 @@
-"""Watches whether workers take due orders, in the background, so that health runs no query."""
+"""Watches whether workers run and take due orders, in the background, so that health runs no query."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
@@ -26,13 +26,23 @@ class DueOrders(Protocol):
         ...
 
 
+def _unknown() -> float | None:
+    return None
+
+
 @dataclass(slots=True)
 class OverdueOrdersWatch:
-    """Live: one loop of one process. `overdue_s` is the latest reading; None while PostgreSQL is away."""
+    """Live: one loop of one process. `overdue_s` is the latest reading; None while PostgreSQL is away.
+
+    `workers_missing_s` returns for how long no worker has sent a heartbeat; None while one does, and where
+    nothing is known.
+    """
 
     orders: DueOrders
     clock: Clock
+    workers_missing_s: Callable[[], float | None] = _unknown
     overdue_s: float | None = None
+    _were_missing: bool = field(default=False)
 
     async def run(self) -> None:
         """Read until cancelled."""
@@ -41,7 +51,8 @@ class OverdueOrdersWatch:
             await self.clock.sleep(WATCH_S)
 
     async def read(self) -> None:
-        """Read once."""
+        """Read once, and log when the last worker goes and the first one comes back."""
+        self._log_workers()
         try:
             self.overdue_s = await self.orders.overdue_s(OVERDUE_S)
         except StoreUnavailableError as error:
@@ -53,10 +64,28 @@ class OverdueOrdersWatch:
 
     def warnings(self) -> Sequence[tuple[str, str]]:
         """Return what an operator has to do, as (part of the service, text)."""
-        if self.overdue_s is None:
-            return ()
-        text = (
-            f"orders have been due for {self.overdue_s:.0f} s and no worker takes them: check that `synccash "
-            "worker` runs, and in its log that it is not stuck; if it works, start more workers"
-        )
-        return (("worker", text),)
+        missing_s, overdue_s = self.workers_missing_s(), self.overdue_s
+        due = "" if overdue_s is None else f"Orders have been due for {overdue_s:.0f} s. "
+        if missing_s is not None:
+            text = (
+                f"No worker runs: none has sent a heartbeat for {missing_s:.0f} s. {due}New orders are still "
+                "sent once; inquiries, retries and expiry wait. Start `synccash worker`, and look in its log "
+                "why it ended. If its process is there, it is stopped (state T in `ps`) or stuck: restart it"
+            )
+            return (("worker", text),)
+        if overdue_s is not None:
+            text = (
+                f"{due}No worker takes them: check that `synccash worker` runs, and in its log that it is "
+                "not stuck; if it works, start more workers"
+            )
+            return (("worker", text),)
+        return ()
+
+    def _log_workers(self) -> None:
+        missing_s = self.workers_missing_s()
+        is_missing = missing_s is not None
+        if is_missing and not self._were_missing:
+            log.warning("workers_missing", missing_s=round(missing_s), detail="No worker sends heartbeats")
+        elif self._were_missing and not is_missing:
+            log.info("workers_back")
+        self._were_missing = is_missing

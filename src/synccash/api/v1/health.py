@@ -11,7 +11,7 @@ from synccash.api.calls import Json, answers, json
 from synccash.api.ports import Health
 from synccash.api.request_context import cancelled_from_outside
 from synccash.api.schemas.answers import HealthShown, LiveShown
-from synccash.api.v1.troubles import database_trouble
+from synccash.api.v1.troubles import database_trouble, valkey_trouble
 
 log = structlog.get_logger("synccash.api")
 
@@ -26,16 +26,17 @@ async def live() -> Json:
 async def ready(health: Given[Health]) -> Json:
     """503 while PostgreSQL is unreachable or takes no writes, while its schema is of another version, and
     while the process stops. `degraded` names the other parts that fail too."""
-    database_state, schema, valkey = await asyncio.gather(
-        _database(health), _schema(health), _passes("valkey", health.valkey)
+    database_state, schema, valkey_state = await asyncio.gather(
+        _server_state("postgresql", health.database_state),
+        _schema(health),
+        _server_state("valkey", health.valkey_state),
     )
-    trouble = database_trouble(database_state)
-    database = trouble is None
+    found = (database_trouble(database_state), valkey_trouble(valkey_state))
+    servers = {one["what"]: one["detail"] for one in found if one is not None}
     reasons = _reasons(health, schema)
-    takes_orders = database and not reasons
+    takes_orders = database_state == "ok" and not reasons
     rails = _rails(health)
-    degraded = [name for name, passes in (("postgresql", database), ("valkey", valkey)) if not passes]
-    degraded += reasons
+    degraded = [*servers, *reasons]
     if rails is None:
         rails = {}
         degraded.append("rails")
@@ -45,9 +46,8 @@ async def ready(health: Given[Health]) -> Json:
     warnings = _warnings(health)
     degraded += warnings
     status = "unavailable" if not takes_orders else "degraded" if degraded else "ok"
-    texts = ({} if trouble is None else {"postgresql": trouble["detail"]}) | reasons | warnings
     answer = json(
-        {"status": status, "degraded": degraded, "rails": rails, "warnings": texts},
+        {"status": status, "degraded": degraded, "rails": rails, "warnings": servers | reasons | warnings},
         200 if takes_orders else 503,
     )
     if not takes_orders:
@@ -55,25 +55,16 @@ async def ready(health: Given[Health]) -> Json:
     return answer
 
 
-async def _database(health: Health) -> str:
-    try:
-        return await health.database_state()
-    except (Exception, asyncio.CancelledError):
-        if cancelled_from_outside():
-            raise
-        log.exception("health_check_failed", part="postgresql")
-        return "away"
-
-
-async def _passes(name: str, check: Callable[[], Awaitable[bool]]) -> bool:
-    """Return the result of a check; False when it raises, so that the answer is 503 or 200, never 500."""
+async def _server_state(name: str, check: Callable[[], Awaitable[str]]) -> str:
+    """Return the state of a server; `away` when the check raises, so that the answer is 503 or 200, never
+    500."""
     try:
         return await check()
     except (Exception, asyncio.CancelledError):
         if cancelled_from_outside():
             raise
         log.exception("health_check_failed", part=name)
-        return False
+        return "away"
 
 
 async def _schema(health: Health) -> str | None:

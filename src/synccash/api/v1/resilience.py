@@ -30,6 +30,7 @@ from synccash.api.v1.troubles import (
     callback_troubles,
     database_trouble,
     trouble,
+    valkey_trouble,
 )
 from synccash.payments.errors import StoreUnavailableError
 
@@ -125,9 +126,9 @@ async def resilience_health(
     """Return `ok`, `degraded` or `unavailable`, with each trouble and what to do about it; `notices` are no
     troubles."""
     del operator
-    database_state, valkey, known, durability, notices = await asyncio.gather(
+    database_state, valkey_state, known, durability, notices = await asyncio.gather(
         health.database_state(),
-        health.valkey(),
+        health.valkey_state(),
         management.breakers.all(),
         health.durability(),
         _notices(management),
@@ -150,12 +151,8 @@ async def resilience_health(
         )
         troubles.append(trouble(name, "unconfirmed", detail))
     troubles += [trouble(what, "warning", detail) for what, detail in health.warnings()]
-    if not valkey:
-        detail = (
-            "Valkey is unreachable: each process counts limits alone, and stored responses come from "
-            "PostgreSQL. Restore Valkey."
-        )
-        troubles.append(trouble("valkey", "away", detail))
+    if (valkey := valkey_trouble(valkey_state)) is not None:
+        troubles.append(valkey)
     if health.sends_held():
         detail = (
             "The database may lack commits, so nothing is sent for any order. Follow Restoring a backup in "

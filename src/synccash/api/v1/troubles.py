@@ -81,6 +81,40 @@ def database_trouble(state: str) -> Trouble | None:
     return trouble("postgresql", state, f"{happened} {action}", action=action)
 
 
+_ALONE = (
+    "Payments go on meanwhile: each process counts limits alone, and workers poll. Nothing has to be "
+    "restored. See Valkey is unavailable in docs/operating.md."
+)
+_VALKEY: Mapping[str, tuple[str, str]] = {
+    "away": (
+        "Valkey accepts no connection, or ended it.",
+        f"Check that the server runs, and the network to it, and start it. {_ALONE}",
+    ),
+    "silent": (
+        "Valkey hangs: it does not answer in time.",
+        "Check the server's host: its load, its memory (swapping), and whether the process is stopped (state "
+        "T in `ps`; `kill -CONT` lets it go on). A slow command (`valkey-cli SLOWLOG GET`), or a firewall "
+        f"that drops packets, looks the same. {_ALONE}",
+    ),
+    "refused": (
+        "Valkey refuses the user, the password or the commands of this service.",
+        f"`synccash doctor` shows what it says; correct SYNCCASH_VALKEY_URL, or the user's rights. {_ALONE}",
+    ),
+    "loading": (
+        "Valkey has started and still reads its data from disk.",
+        f"Wait; no restart is needed. {_ALONE}",
+    ),
+}
+
+
+def valkey_trouble(state: str) -> Trouble | None:
+    """Return the trouble of Valkey with what to do about it; None when it works."""
+    if state == "ok":
+        return None
+    happened, action = _VALKEY[state]
+    return trouble("valkey", state, f"{happened} {action}", action=action)
+
+
 def _state(breaker: Mapping[str, Any], now: datetime) -> str | None:
     """Return the state of a breaker as a trouble; None when it is none."""
     state, statistics = breaker["state"], breaker["statistics"]

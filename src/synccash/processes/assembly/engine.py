@@ -24,7 +24,7 @@ from synccash.payments.ports import WorkSignal
 from synccash.payments.references import ReferenceKey
 from synccash.payments.risk import RiskOutcome
 from synccash.processes.assembly.engine_settings import dispatch_settings, engine_settings
-from synccash.processes.assembly.sharing import Ping, open_delivery_signal, open_work_signal
+from synccash.processes.assembly.sharing import StateOfValkey, open_delivery_signal, open_work_signal
 from synccash.processes.assembly.wiring import FIRST_LOOK_S, Wiring
 from synccash.rails.registry import build_former_rails, build_rails
 from synccash.resilience.registry import Registry
@@ -53,7 +53,7 @@ class EngineParts:
 
 async def engine_parts(
     wiring: Wiring, inquirers: Membership | None
-) -> tuple[EngineParts, WorkSignal, Ping | None]:
+) -> tuple[EngineParts, WorkSignal, StateOfValkey | None]:
     """Build the rails with their accounts, health, floats and networks; nothing runs yet."""
     settings, clock = wiring.settings, wiring.clock
     sharing = inquirers.size if inquirers is not None else lambda: settings.processes

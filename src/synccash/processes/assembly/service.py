@@ -38,6 +38,7 @@ from synccash.processes.assembly.sharing import (
     service_guard,
     share_health,
     share_risk,
+    workers_missing_s,
 )
 from synccash.processes.assembly.wiring import Wiring, open_connections
 from synccash.processes.balance_loop import BalanceLoop
@@ -130,7 +131,9 @@ async def assembled(
         wiring.run_in_background("undelivered", undelivered.run)
         callbacks = CallbackWatch(parts.rails, PostgresMissingCallbacks(wiring.database), wiring.clock)
         wiring.run_in_background("callback_watch", callbacks.run)
-        overdue = OverdueOrdersWatch(PostgresOverdueOrders(wiring.database), wiring.clock)
+        overdue = OverdueOrdersWatch(
+            PostgresOverdueOrders(wiring.database), wiring.clock, workers_missing_s(wiring)
+        )
         wiring.run_in_background("overdue_orders", overdue.run)
         health = ServiceHealth(
             wiring.pool,

@@ -17,14 +17,14 @@ from synccash.settings.request_limits import REQUEST_LIMITS
 from synccash.stores.local_work_signal import LocalWorkSignal
 from synccash.stores.valkey.answers import ValkeyAnswers
 from synccash.stores.valkey.breakers.shared import SharedBreakers
-from synccash.stores.valkey.client import ping
+from synccash.stores.valkey.client import ValkeyState, valkey_state
 from synccash.stores.valkey.limits.rate_limiter import ValkeyLimiter
 from synccash.stores.valkey.presence import API_PROCESSES, INQUIRERS, Membership
 from synccash.stores.valkey.rail_health import SharedRailHealth
 from synccash.stores.valkey.risk_sharing import SharedRiskInputs
 from synccash.stores.valkey.work_signal import DELIVERIES, ValkeyWorkSignal
 
-Ping = Callable[[], Awaitable[bool]]
+StateOfValkey = Callable[[], Awaitable[ValkeyState]]
 
 
 def request_limits(settings: Settings) -> tuple[ConfiguredLimits, tuple[Network, ...]]:
@@ -77,7 +77,14 @@ def inquiring_processes(wiring: Wiring) -> Membership | None:
     return members
 
 
-def open_work_signal(wiring: Wiring) -> tuple[WorkSignal, Ping | None]:
+def workers_missing_s(wiring: Wiring) -> Callable[[], float | None]:
+    """Return what tells for how long no worker has sent a heartbeat; without Valkey, nothing is known."""
+    if wiring.valkey is None:
+        return lambda: None
+    return wiring.valkey.presence.watch(INQUIRERS).missing_s
+
+
+def open_work_signal(wiring: Wiring) -> tuple[WorkSignal, StateOfValkey | None]:
     """The work signal over Valkey; without Valkey it wakes the workers of its own process, others poll."""
     session = wiring.valkey
     if session is None:
@@ -85,7 +92,7 @@ def open_work_signal(wiring: Wiring) -> tuple[WorkSignal, Ping | None]:
     signal_over_valkey = ValkeyWorkSignal(session)
     signal_over_valkey.start()
     wiring.stack.push_async_callback(signal_over_valkey.close)
-    return signal_over_valkey, lambda: ping(session.client)
+    return signal_over_valkey, lambda: valkey_state(session.client)
 
 
 def open_delivery_signal(wiring: Wiring) -> Callable[[], None]:

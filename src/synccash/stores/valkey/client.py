@@ -5,14 +5,23 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from enum import StrEnum
 from typing import Any, ClassVar
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    MasterDownError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as LostError
-from redis.exceptions import MasterDownError, ReadOnlyError, RedisError
+from redis.exceptions import TimeoutError as LateError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from synccash.settings.secret import URL_HINT, Secret
@@ -140,9 +149,40 @@ def _following(
     return type(f"Following{kind.__name__}", (_PrimaryFollowing, kind), facts)
 
 
-async def ping(client: Redis) -> bool:
-    """Return whether Valkey answers within the client's deadline."""
+class ValkeyState(StrEnum):
+    """What Valkey does with a command."""
+
+    OK = "ok"
+    AWAY = "away"
+    """It accepts no connection, or ends it."""
+    SILENT = "silent"
+    """It holds the connection and does not answer in time."""
+    REFUSED = "refused"
+    """It refuses the user, the password or the command."""
+    LOADING = "loading"
+    """It reads its data from disk, and answers afterwards."""
+
+
+def failure_state(error: BaseException) -> ValkeyState:
+    """Return what one of UNREACHABLE says about the server."""
+    if isinstance(error, BusyLoadingError):
+        return ValkeyState.LOADING
+    if isinstance(error, AuthenticationError | ResponseError):
+        return ValkeyState.REFUSED
+    # When all connections of the pool wait for an answer, redis-py raises its ConnectionError for the next
+    # command, because of a time-out.
+    late = (TimeoutError, LateError)
+    return (
+        ValkeyState.SILENT
+        if isinstance(error, late) or isinstance(error.__cause__, late)
+        else (ValkeyState.AWAY)
+    )
+
+
+async def valkey_state(client: Redis) -> ValkeyState:
+    """Return whether Valkey answers within the client's deadline, and if not, how it fails."""
     try:
-        return bool(await client.ping())
-    except UNREACHABLE:
-        return False
+        await client.ping()
+    except UNREACHABLE as error:
+        return failure_state(error)
+    return ValkeyState.OK

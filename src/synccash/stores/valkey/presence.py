@@ -35,6 +35,15 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
 if ARGV[3] == '1' then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 return redis.call('ZRANGE', KEYS[1], 0, -1)
 """
+# KEYS group; ARGV ms. Counts the processes whose latest heartbeat is not older.
+_COUNT = """
+local t = redis.call('TIME')
+return redis.call('ZCOUNT', KEYS[1], t[1] * 1000 + math.floor(t[2] / 1000) - ARGV[1], '+inf')
+"""
+SILENT_S = 6.5
+"""A watched process whose latest heartbeat is older than this has missed three of them, in seconds."""
+_GONE_S = 4.0
+_STALE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +82,7 @@ class Presence:
         self._supervisor = supervisor or LoopSupervisor()
         self._loop: SupervisedLoop | None = None
         self._joined: list[Membership] = []
+        self._watched: list[GroupWatch] = []
         self._changed = asyncio.Event()
         # Otherwise a heartbeat that is under way could register again a process that has just left.
         self._writing = asyncio.Lock()
@@ -81,6 +91,12 @@ class Presence:
         """Return the membership of this process in a group, not yet joined. `assumed` is the group's size
         before the first heartbeat."""
         return Membership(self, group, assumed)
+
+    def watch(self, group: Group) -> "GroupWatch":
+        """Return a watch of a group that this process need not have joined; each heartbeat reads it."""
+        watched = GroupWatch(group, self._clock)
+        self._watched.append(watched)
+        return watched
 
     def start(self) -> None:
         """Start the heartbeat in the background. Valkey may be unreachable."""
@@ -96,8 +112,8 @@ class Presence:
     async def beat(self) -> None:
         """Send one heartbeat to all joined groups. Raises one of client.UNREACHABLE."""
         async with self._writing:
-            joined = list(self._joined)
-            if not joined:
+            joined, watched = list(self._joined), list(self._watched)
+            if not joined and not watched:
                 return
             # One script per key: in a cluster, the keys of a script must be on one node.
             async with self._client.pipeline(transaction=False) as pipe:
@@ -105,14 +121,18 @@ class Presence:
                     group = membership.group
                     live_ms, expires = round(group.live_s * 1_000), int(group.expires)
                     pipe.eval(_HEARTBEAT, 1, group.key, self._instance, live_ms, expires)
+                for one in watched:
+                    pipe.eval(_COUNT, 1, one.group.key, round(SILENT_S * 1_000))
                 replies: list[Any] = await pipe.execute(raise_on_error=False)
         now = self._clock()
         failures: list[Exception] = []
-        for membership, reply in zip(joined, replies, strict=True):
+        for one, reply in zip((*joined, *watched), replies, strict=True):
             if isinstance(reply, Exception):
                 failures.append(reply)
+            elif isinstance(one, GroupWatch):
+                one.record(reply, now)
             else:
-                membership.record([name.decode() for name in reply], now)
+                one.record([name.decode() for name in reply], now)
         if failures:
             raise failures[0]
 
@@ -181,3 +201,34 @@ class Membership:
         while self._samples[0][0] <= now - self.group.live_s:
             self._samples.popleft()
         self._size = max(size for _, size in self._samples)
+
+
+class GroupWatch:
+    """For how long no process of a group has sent a heartbeat, as far as this process knows."""
+
+    __slots__ = ("_clock", "_read_at", "_seen_at", "count", "group")
+
+    def __init__(self, group: Group, clock: Callable[[], float]) -> None:
+        self.group = group
+        self._clock = clock
+        self._read_at: float | None = None
+        self._seen_at = 0.0
+        self.count = 0
+
+    def record(self, count: int, now: float) -> None:
+        """Record how many processes of the group are live."""
+        if self._read_at is None:
+            # A process that starts at the same time as this one has as long as one that restarts.
+            self._seen_at = now + SILENT_S
+        if count:
+            self._seen_at = now
+        self.count, self._read_at = count, now
+
+    def missing_s(self) -> float | None:
+        """Return for how long no process has been live; None while one is, for the first seconds, and while
+        Valkey does not answer."""
+        now = self._clock()
+        if self.count or self._read_at is None or now - self._read_at > _STALE_S:
+            return None
+        gone_s = now - self._seen_at
+        return gone_s + SILENT_S if gone_s >= _GONE_S else None

@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from synccash.payments.health import ASPECTS, Signals
-from synccash.stores.valkey.client import UNREACHABLE
+from synccash.stores.valkey.client import UNREACHABLE, failure_state
 from synccash.stores.valkey.presence import RAIL_HEALTH, Membership
 from synccash.stores.valkey.session import ValkeySession
 
@@ -72,7 +72,9 @@ class SharedRailHealth:
             reports, live = await self._publish_and_read()
         except UNREACHABLE as error:
             if not self._alone:
-                log.warning("rail_health_alone", reason=type(error).__name__)
+                log.warning(
+                    "rail_health_alone", valkey=failure_state(error).value, reason=type(error).__name__
+                )
             self._alone = True
             self.on_peer_samples({}, 1)
             return 1

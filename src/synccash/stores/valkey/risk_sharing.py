@@ -20,7 +20,7 @@ from synccash.payments.risk import RiskDecision, RiskInput
 from synccash.stores.encryption import DecryptionError, Encryption
 from synccash.stores.supervised_loops import SupervisedLoop
 from synccash.stores.valkey.channel import RECONNECT_S, ChannelSubscription
-from synccash.stores.valkey.client import UNREACHABLE
+from synccash.stores.valkey.client import UNREACHABLE, failure_state
 from synccash.stores.valkey.session import ValkeySession
 
 log = structlog.get_logger("synccash.risk")
@@ -144,4 +144,4 @@ class SharedRiskInputs:
                     self._on_decision(risk_input, decision)
 
     def _lost(self, error: Exception) -> None:
-        log.warning("risk_counts_alone", reason=type(error).__name__)
+        log.warning("risk_counts_alone", valkey=failure_state(error).value, reason=type(error).__name__)

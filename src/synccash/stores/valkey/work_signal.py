@@ -15,7 +15,7 @@ import structlog
 from synccash.stores.local_work_signal import LocalWorkSignal
 from synccash.stores.supervised_loops import SupervisedLoop
 from synccash.stores.valkey.channel import ChannelSubscription
-from synccash.stores.valkey.client import UNREACHABLE
+from synccash.stores.valkey.client import UNREACHABLE, failure_state
 from synccash.stores.valkey.session import ValkeySession
 
 log = structlog.get_logger("synccash.work_signal")
@@ -120,5 +120,7 @@ class ValkeyWorkSignal:
         self._local.notify()
 
     def _lost(self, error: Exception) -> None:
-        log.warning("work_signal_disconnected", reason=type(error).__name__)
+        log.warning(
+            "work_signal_disconnected", valkey=failure_state(error).value, reason=type(error).__name__
+        )
         self._away = True

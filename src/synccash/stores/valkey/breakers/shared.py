@@ -25,7 +25,7 @@ from synccash.stores.supervised_loops import SupervisedLoop, end_loops
 from synccash.stores.valkey.breakers import scripts as script
 from synccash.stores.valkey.breakers.probe_lease import START_S, ProbeLease
 from synccash.stores.valkey.channel import RECONNECT_S, ChannelSubscription
-from synccash.stores.valkey.client import UNREACHABLE
+from synccash.stores.valkey.client import UNREACHABLE, failure_state
 from synccash.stores.valkey.presence import BREAKERS
 from synccash.stores.valkey.session import ValkeySession
 
@@ -353,7 +353,7 @@ class SharedBreakers:
         self._wake.set()
 
     def _on_lost(self, error: Exception) -> None:
-        log.warning("breakers_alone", reason=type(error).__name__)
+        log.warning("breakers_alone", valkey=failure_state(error).value, reason=type(error).__name__)
 
     async def _synchronise(self) -> None:
         """Read the stored state, and restore manual actions that Valkey has lost."""

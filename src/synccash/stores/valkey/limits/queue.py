@@ -11,7 +11,7 @@ from synccash.resilience.circuit_breaker import CircuitBreaker
 from synccash.resilience.errors import CircuitOpenError
 from synccash.resilience.rate_limiter import Decision, Demand
 from synccash.resilience.verdict import Outcome
-from synccash.stores.valkey.client import UNREACHABLE
+from synccash.stores.valkey.client import UNREACHABLE, failure_state
 from synccash.stores.valkey.limits import script as script
 from synccash.stores.valkey.limits.connection import ValkeyConnection, ValkeyReply, unwrap_reply
 
@@ -145,7 +145,7 @@ class LimitQueue:
         for _ in batch:
             self._breaker.record(permit, Outcome.FAILED, self._monotonic() - started_at, error=reason)
         if not self._degraded:
-            log.warning("limiter_degraded", reason=reason)
+            log.warning("limiter_degraded", valkey=failure_state(error).value, reason=reason)
             self._degraded = True
         _resolve_all(batch, None)
 
