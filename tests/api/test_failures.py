@@ -87,6 +87,9 @@ class Failing:
     def silent_rails(self):
         return ()
 
+    def notices(self):
+        return ()
+
     def warnings(self):
         raise RuntimeError("canary")
 

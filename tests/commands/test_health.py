@@ -7,9 +7,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from synccash.administration.errors import AdministrationError
+from synccash.commands.breakers import list_breakers
 from synccash.commands.health import health
 
 HANGS = "PostgreSQL hangs."
+UNAVAILABLE = {"detail": "unreachable", "code": "service_unavailable"}
 
 
 class WithoutDatabase(BaseHTTPRequestHandler):
@@ -17,7 +20,7 @@ class WithoutDatabase(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         ready = {"status": "unavailable", "degraded": ["postgresql"], "warnings": {"postgresql": HANGS}}
-        body = json.dumps(ready if self.path == "/health/ready" else {"detail": "unreachable"}).encode()
+        body = json.dumps(ready if self.path == "/health/ready" else UNAVAILABLE).encode()
         self.send_response(503)
         self.end_headers()
         self.wfile.write(body)
@@ -35,6 +38,12 @@ def url() -> Iterator[str]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+def test_other_commands_name_it(url, monkeypatch):
+    monkeypatch.setenv("SYNCCASH_ADMIN_KEY", "ak_test")
+    with pytest.raises(AdministrationError, match="`synccash health` says how PostgreSQL fails"):
+        list_breakers(url=url)
 
 
 def test_it_shows_what_needs_no_key(url, monkeypatch, capsys):

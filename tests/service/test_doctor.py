@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from api.served import settings
+from postgres_proxy import postgres_proxy
 from servers_fixture import execute, service_url
 from synccash.administration.maintenance.doctor.examination import examine
 from synccash.administration.maintenance.doctor.readers import Subject
@@ -128,6 +129,22 @@ async def test_without_a_database_the_other_checks_still_run(tmp_path):
     assert levels(found["schema"]) == levels(found["audit"]) == levels(found["clock"]) == {Level.SKIPPED}
     assert levels(found["disk"]) <= {Level.OK, Level.WARNING}
     assert "SYNCCASH_DATABASE_URL" in found["database"][0].remedy
+
+
+async def test_a_server_that_hangs_is_told_from_one_that_is_away(database_url, stoppable_valkey):
+    async with postgres_proxy(database_url) as between:
+        between.silence()
+        stoppable_valkey.freeze()
+        given = settings(between.url, valkey_url=stoppable_valkey.url)
+        found = await examined(between.url, given)
+    assert found["database"][0].message.startswith("PostgreSQL hangs")
+    assert found["valkey"][0].message.startswith("Valkey hangs")
+    assert "`kill -CONT`" in found["database"][0].remedy
+    assert "`kill -CONT`" in found["valkey"][0].remedy
+    stoppable_valkey.thaw()
+    stoppable_valkey.kill()
+    found = await examined(between.url, given)
+    assert found["valkey"][0].message.startswith("Valkey accepts no connection")
 
 
 async def test_a_check_that_takes_too_long_is_a_failure_of_its_own(database_url):

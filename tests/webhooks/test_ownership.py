@@ -17,7 +17,7 @@ from synccash.payments.case import Event
 from synccash.payments.webhook import Challenge, EndpointStatus, WebhookEndpoint
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.pool import Pool
-from synccash.stores.postgres.webhooks import _END, _TAKE, PostgresWebhooks
+from synccash.stores.postgres.webhooks import _END, _TAKE, FAILING_SHOWN, PostgresWebhooks
 from synccash.webhooks.challenge import answers_challenge
 from synccash.webhooks.dispatcher import CHALLENGE_LIMIT
 from webhooks.merchant_server import MerchantServer, merchant_server
@@ -289,6 +289,37 @@ async def test_overdue_events_are_reported_only_while_no_process_delivers(pool: 
     assert await webhooks.overdue_s(60.0) is not None
     await pool.execute("UPDATE webhook_endpoints SET status = 'disabled'")
     assert await webhooks.overdue_s(60.0) is None
+
+
+async def test_a_failing_endpoint_is_named_with_its_merchant_and_the_reason_until_it_works(pool: Pool):
+    webhooks = PostgresWebhooks(Database(pool))
+    watch = UndeliveredWatch(webhooks, SystemClock())
+    await webhooks.add(endpoint("http://127.0.0.1:9/hook"))
+    await happen(pool)
+    await watch.read()
+    assert watch.notices() == []
+    async with notifying(pool):
+        await eventually(pool, "SELECT bool_or(failing_since IS NOT NULL) FROM webhook_endpoints")
+    await watch.read()
+    [notice] = watch.notices()
+    assert (notice["what"], notice["state"]) == ("webhook_endpoint we_1", "failing")
+    assert "The endpoint of m_1 (test)" in notice["detail"]
+    assert "it accepts no connection. 1 events wait" in notice["detail"]
+    await pool.execute("UPDATE webhook_endpoints SET failing_since = NULL")
+    await watch.read()
+    assert watch.notices() == []
+
+
+async def test_only_some_of_many_failing_endpoints_are_named(pool: Pool):
+    webhooks = PostgresWebhooks(Database(pool))
+    for number in range(FAILING_SHOWN + 2):
+        await webhooks.add(endpoint("https://example.com/hook", id=f"we_{number}"))
+    await pool.execute("UPDATE webhook_endpoints SET failing_since = now()")
+    watch = UndeliveredWatch(webhooks, SystemClock())
+    await watch.read()
+    *named, more = watch.notices()
+    assert len(named) == FAILING_SHOWN
+    assert more["detail"] == "Deliveries to 2 more webhook endpoints fail."
 
 
 async def test_the_migration_back_disables_pending_endpoints_and_forward_counts_existing_ones_as_verified(

@@ -19,11 +19,16 @@ from synccash.settings.secret import Secret
 
 _TIMEOUT_S = 15.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_UNKNOWN_CALLER = frozenset({"api_key_missing", "api_key_unknown"})
 _KEY_HINT = (
     "Sign in with `synccash login NAME`, or set SYNCCASH_OPERATOR_TOKEN to an operator's token or "
     "SYNCCASH_ADMIN_KEY to an admin key"
 )
+_HINTS = {
+    "api_key_missing": _KEY_HINT,
+    "api_key_unknown": _KEY_HINT,
+    "service_unavailable": "`synccash health` says how PostgreSQL fails, and what to do",
+}
+"""What a command adds to a problem, by its code."""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -133,5 +138,5 @@ def _error_text(error: urllib.error.HTTPError, url: str) -> str:
     with suppress(ValueError, KeyError, TypeError, OSError):
         problem = json.loads(error.read(65_536))
         detail = str(problem["detail"])
-        return f"{detail} {_KEY_HINT}" if problem.get("code") in _UNKNOWN_CALLER else detail
+        return f"{detail} {_HINTS.get(problem.get('code'), '')}".rstrip()
     return f"{url} answered HTTP {error.code} without the error format of the management API: check --url"

@@ -10,6 +10,7 @@ from synccash.payments.access import Credential
 from synccash.payments.audit import AuditNote
 from synccash.payments.balance import Balance, BalanceAccount
 from synccash.payments.case import Entry, Event, PaymentCase, PayoutCase, RefundCase, UnreadablePayment
+from synccash.payments.history import Notice
 from synccash.payments.payment import PaymentStatus
 from synccash.payments.request import Tenant
 from synccash.payments.webhook import Challenge, WebhookEndpoint
@@ -107,6 +108,10 @@ class Health(Protocol):
 
     def warnings(self) -> Sequence[tuple[str, str]]:
         """Return what works but waits for an operator, as (part of the service, what to do)."""
+        ...
+
+    def notices(self) -> Sequence[Notice]:
+        """Return what an operator should know although the service works."""
         ...
 
     def silent_rails(self) -> Sequence[tuple[str, int]]:

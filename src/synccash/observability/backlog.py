@@ -1,14 +1,14 @@
 """Counts the orders that wait for an operator or are due, in the background, so that a scrape of `/metrics`
 runs no query."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
 
 from synccash.payments.errors import StoreUnavailableError
-from synccash.payments.history import Waiting
+from synccash.payments.history import Notice, Waiting
 from synccash.payments.ports import Clock
 
 log = structlog.get_logger("synccash.backlog")
@@ -58,6 +58,19 @@ class Backlog:
     async def count(self) -> None:
         """Count once."""
         self.counted, self.due, self.is_reachable = await self._read()
+
+    def notices(self) -> Sequence[Notice]:
+        """Return one notice of all orders that wait for an operator; none while nothing waits."""
+        waiting = [(kind, why, one) for (kind, why), one in self.counted.items() if one.count]
+        if not waiting:
+            return ()
+        orders = ", ".join(f"{one.count} {kind} {why}" for kind, why, one in waiting)
+        oldest_s = max(one.oldest_s for _, _, one in waiting)
+        detail = (
+            f"Orders wait for an operator: {orders}; the longest for {oldest_s / 60:.0f} min. "
+            "`synccash payments waiting` lists them; docs/operating.md has a section for each reason."
+        )
+        return ({"what": "orders", "state": "waiting", "detail": detail},)
 
     async def _read(
         self,

@@ -10,6 +10,7 @@ import asyncpg
 
 from synccash.engine.ports import AccountRail, Dispatch
 from synccash.payments.errors import StoreUnavailableError
+from synccash.payments.history import Notice
 from synccash.payments.recovery import Recovery
 from synccash.stores.postgres.pool import Pool
 from synccash.stores.postgres.recovery import Durability
@@ -83,6 +84,7 @@ class ServiceHealth:
     recovery: Callable[[], Recovery]
     durability_of: Callable[[], Coroutine[Any, Any, Durability]]
     current_warnings: Callable[[], Sequence[tuple[str, str]]] = tuple
+    current_notices: Callable[[], Sequence[Notice]] = tuple
     current_silent_rails: Callable[[], Sequence[tuple[str, int]]] = tuple
     draining: Callable[[], bool] = lambda: False
     schema_of: Callable[[], Coroutine[Any, Any, str | None]] | None = None
@@ -144,6 +146,10 @@ class ServiceHealth:
     def warnings(self) -> Sequence[tuple[str, str]]:
         """Return what works but waits for an operator, as (part of the service, text)."""
         return self.current_warnings()
+
+    def notices(self) -> Sequence[Notice]:
+        """Return what an operator should know although the service works."""
+        return self.current_notices()
 
     def silent_rails(self) -> Sequence[tuple[str, int]]:
         """Return the rails whose callbacks do not arrive, each with the number of ends without one."""

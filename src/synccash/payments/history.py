@@ -95,6 +95,10 @@ class Waiting:
     oldest_s: float = 0.0
 
 
+Notice = Mapping[str, str]
+"""What an operator should know although it is no trouble of the service: `what`, `state` and `detail`."""
+
+
 def history_document(
     start: datetime, end: datetime, step: timedelta, found: Iterable[EndedOrders]
 ) -> dict[str, Any]:

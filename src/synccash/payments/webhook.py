@@ -116,6 +116,22 @@ class MerchantShare:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FailingEndpoint:
+    """An endpoint to which deliveries fail: for how long, why, and how many events wait for it.
+
+    `endpoints`: how many endpoints fail in all.
+    """
+
+    id: str
+    merchant_id: str
+    livemode: bool
+    failing_s: float
+    reason: str | None
+    waiting: int
+    endpoints: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryResult:
     """The result of one try: an HTTP status, or the reason why there is none. `body` has the first bytes of
     the response."""

@@ -13,23 +13,25 @@ from synccash.servers.data_directory import DataDirectory, change_owner, stored_
 from synccash.servers.server import ServerSpec
 
 NAME = "Valkey"
-_PASSWORD = "valkey.password"  # noqa: S105 - the name of the file
+PASSWORD = "valkey.password"  # noqa: S105 - the name of the file
 
 
 def valkey_url(directory: DataDirectory) -> str:
     """Return the URL for redis-py's `from_url`."""
-    password = stored_password(directory.home / _PASSWORD)
-    return f"unix://:{password}@{quote(str(_socket(directory)), safe='/')}?db=0"
+    password = stored_password(directory.home / PASSWORD)
+    return f"unix://:{password}@{quote(str(socket_path(directory)), safe='/')}?db=0"
 
 
 def prepare_valkey(binaries: Binaries, directory: DataDirectory, *, durable: bool) -> ServerSpec:
     """Write the configuration; return how to run the server."""
     folder = directory.folder("valkey")
-    password = stored_password(directory.home / _PASSWORD)
+    password = stored_password(directory.home / PASSWORD)
     path = folder / "valkey.conf"
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
-    path.write_text(_configuration(folder, _socket(directory), password, durable=durable), encoding="utf-8")
+    path.write_text(
+        _configuration(folder, socket_path(directory), password, durable=durable), encoding="utf-8"
+    )
     change_owner(path, directory.account)
     return ServerSpec(
         name=NAME,
@@ -37,7 +39,7 @@ def prepare_valkey(binaries: Binaries, directory: DataDirectory, *, durable: boo
         folder=folder,
         log=directory.home / "log" / "valkey.log",
         account=directory.account,
-        answers=lambda _: _serves(_socket(directory), password),
+        answers=lambda _: _serves(socket_path(directory), password),
         sweep=lambda: None,
         patience_s=60.0,
         endings=((SIGTERM, 10.0),),
@@ -67,7 +69,8 @@ def _quoted(path: Path) -> str:
     return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _socket(directory: DataDirectory) -> Path:
+def socket_path(directory: DataDirectory) -> Path:
+    """Return the path of the server's socket."""
     return directory.run / "valkey.sock"
 
 

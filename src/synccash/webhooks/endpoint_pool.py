@@ -14,7 +14,7 @@ from synccash.resilience.breaker_settings import BreakerSettings, BreakerState
 from synccash.resilience.circuit_breaker import CircuitBreaker
 from synccash.resilience.deadline import remaining
 from synccash.resilience.policy import Policy
-from synccash.resilience.verdict import Outcome, Verdict
+from synccash.resilience.verdict import FailureCause, Outcome, Verdict
 
 # Caps Retry-After, so that a manually resent event does not wait for as long as the endpoint asked.
 _MAX_RETRY_AFTER_S = 300.0
@@ -36,7 +36,11 @@ def judge(result: DeliveryResult | BaseException) -> Verdict:
     if result.delivered:
         return Verdict(Outcome.OK)
     asked_s = result.retry_after_s
-    return Verdict(Outcome.FAILED, retry_after=None if asked_s is None else min(asked_s, _MAX_RETRY_AFTER_S))
+    return Verdict(
+        Outcome.FAILED,
+        retry_after=None if asked_s is None else min(asked_s, _MAX_RETRY_AFTER_S),
+        cause=FailureCause("delivery_failed", result.error or f"HTTP {result.status}"),
+    )
 
 
 @dataclass(slots=True)

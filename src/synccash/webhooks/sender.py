@@ -16,6 +16,19 @@ _READ_LIMIT = 2_048
 _REST_S = 1.0
 
 
+_FAILURES: tuple[tuple[type[Exception], str], ...] = (
+    (aiohttp.ClientConnectorCertificateError, "its TLS certificate is not valid"),
+    (aiohttp.ClientSSLError, "the TLS handshake failed"),
+    (aiohttp.ClientConnectorDNSError, "its name does not resolve"),
+    (aiohttp.ClientConnectorError, "it accepts no connection"),
+    (aiohttp.ServerConnectionError, "it broke the connection before its answer"),
+    (aiohttp.ClientOSError, "it broke the connection before its answer"),
+    (aiohttp.ClientResponseError, "its answer is not valid HTTP"),
+    (aiohttp.ClientPayloadError, "its answer is not valid HTTP"),
+)
+"""What happened, for the first class that fits."""
+
+
 class WebhookSender:
     """Posts through one connection pool, opened at its first use. `private` also allows addresses that are
     not public."""
@@ -56,7 +69,7 @@ class WebhookSender:
             return DeliveryResult(error=f"no answer within {timeout_s:.0f} s")
         except (aiohttp.ClientError, OSError) as error:
             refused = _cause(error)
-            return DeliveryResult(error=str(refused) if refused else type(error).__name__)
+            return DeliveryResult(error=str(refused) if refused else _words(error))
 
     async def aclose(self) -> None:
         """Close every connection, and fail pending name lookups."""
@@ -121,6 +134,10 @@ async def _start(response: aiohttp.ClientResponse) -> bytes:
             while 0 < len(found) < _READ_LIMIT and not response.content.at_eof():
                 found += await response.content.read(_READ_LIMIT - len(found))
     return found
+
+
+def _words(error: Exception) -> str:
+    return next((words for kind, words in _FAILURES if isinstance(error, kind)), type(error).__name__)
 
 
 class _NotPublicError(OSError):

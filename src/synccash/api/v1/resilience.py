@@ -136,7 +136,7 @@ async def resilience_health(
     database = database_trouble(database_state)
     now = datetime.now(UTC)
     troubles = breaker_troubles(known, now) + callback_troubles(health.silent_rails())
-    notices += breaker_notices(known, now)
+    notices += [*breaker_notices(known, now), *health.notices()]
     floats = management.floats()
     troubles += [
         trouble(f"{one['rail']}:float", "low", f"The float is below {one['alarm_below']} pesewas. Top it up.")

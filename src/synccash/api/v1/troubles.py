@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from synccash.payments.causes import Cause, CauseCode
+from synccash.payments.server_causes import DATABASE_CAUSES, VALKEY_CAUSES, ServerCause
 
 _RECENT = timedelta(seconds=60)
 """A failure that is older is over, unless its breaker still refuses calls: an idle rail is not in trouble."""
@@ -54,65 +55,22 @@ def callback_troubles(rails: Sequence[tuple[str, int]]) -> list[Trouble]:
     ]
 
 
-_RESTORE = "No request is accepted until it works. See PostgreSQL is unavailable in docs/operating.md."
-_DATABASE: Mapping[str, tuple[str, str]] = {
-    "away": (
-        "PostgreSQL accepts no connection, or ended it.",
-        f"Check that the server runs, and the network to it; start it or fail over. {_RESTORE}",
-    ),
-    "silent": (
-        "PostgreSQL hangs: it holds connections and does not answer within 2 s.",
-        "Check the server's host: its disk, its load, and whether its processes are stopped (state T in "
-        f"`ps`; `kill -CONT` lets them go on). If it stays silent, fail over. {_RESTORE}",
-    ),
-    "read_only": (
-        "PostgreSQL answers and takes no writes: it is a standby, or writes are switched off.",
-        "Promote it, or let database_url name the host that takes writes, or reset "
-        f"default_transaction_read_only. {_RESTORE}",
-    ),
-}
-
-
 def database_trouble(state: str) -> Trouble | None:
     """Return the trouble of PostgreSQL with what to do about it; None when it works."""
     if state == "ok":
         return None
-    happened, action = _DATABASE[state]
-    return trouble("postgresql", state, f"{happened} {action}", action=action)
-
-
-_ALONE = (
-    "Payments go on meanwhile: each process counts limits alone, and workers poll. Nothing has to be "
-    "restored. See Valkey is unavailable in docs/operating.md."
-)
-_VALKEY: Mapping[str, tuple[str, str]] = {
-    "away": (
-        "Valkey accepts no connection, or ended it.",
-        f"Check that the server runs, and the network to it, and start it. {_ALONE}",
-    ),
-    "silent": (
-        "Valkey hangs: it does not answer in time.",
-        "Check the server's host: its load, its memory (swapping), and whether the process is stopped (state "
-        "T in `ps`; `kill -CONT` lets it go on). A slow command (`valkey-cli SLOWLOG GET`), or a firewall "
-        f"that drops packets, looks the same. {_ALONE}",
-    ),
-    "refused": (
-        "Valkey refuses the user, the password or the commands of this service.",
-        f"`synccash doctor` shows what it says; correct SYNCCASH_VALKEY_URL, or the user's rights. {_ALONE}",
-    ),
-    "loading": (
-        "Valkey has started and still reads its data from disk.",
-        f"Wait; no restart is needed. {_ALONE}",
-    ),
-}
+    return _server_trouble("postgresql", state, DATABASE_CAUSES[state])
 
 
 def valkey_trouble(state: str) -> Trouble | None:
     """Return the trouble of Valkey with what to do about it; None when it works."""
     if state == "ok":
         return None
-    happened, action = _VALKEY[state]
-    return trouble("valkey", state, f"{happened} {action}", action=action)
+    return _server_trouble("valkey", state, VALKEY_CAUSES[state])
+
+
+def _server_trouble(what: str, state: str, cause: ServerCause) -> Trouble:
+    return trouble(what, state, f"{cause.sentence} {cause.action}", action=cause.action)
 
 
 def _state(breaker: Mapping[str, Any], now: datetime) -> str | None:

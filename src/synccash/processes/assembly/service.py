@@ -135,6 +135,7 @@ async def assembled(
             PostgresOverdueOrders(wiring.database), wiring.clock, workers_missing_s(wiring)
         )
         wiring.run_in_background("overdue_orders", overdue.run)
+        backlog, float_watch = _start_watches(wiring, parts)
         health = ServiceHealth(
             wiring.pool,
             ping_valkey,
@@ -143,13 +144,13 @@ async def assembled(
             lambda: engine.recovery.known,
             recovery.durability,
             lambda: (*folding.warnings(), *overdue.warnings(), *undelivered.warnings()),
+            lambda: (*backlog.notices(), *undelivered.notices()),
             callbacks.silent_rails,
             draining=lambda: drain.active,
             schema_of=SchemaCheck(wiring.database).problem,
         )
         register_breakers(wiring.registry, parts.rails)
         share_health(wiring, parts.rail_health)
-        backlog, float_watch = _start_watches(wiring, parts)
         await load_payout_velocity(wiring, engine)
         guard = service_guard(wiring, engine)
         keys = PostgresKeys(wiring.database)

@@ -23,6 +23,7 @@ from synccash.payments.webhook import (
     Challenge,
     Delivery,
     EndpointStatus,
+    FailingEndpoint,
     MerchantShare,
     WebhookEndpoint,
     WebhookSecret,
@@ -297,6 +298,26 @@ FROM webhook_endpoints w CROSS JOIN LATERAL (
 ) d
 WHERE w.status = 'enabled'
 """  # noqa: S608 - put together from constants
+FAILING_SHOWN = 5
+_WAITING_MAX = 1_000
+# The endpoints are few, and the deliveries of each are a range of deliveries_due_of_endpoint.
+_FAILING = f"""
+SELECT w.id, w.merchant_id, w.livemode, extract(epoch FROM now() - w.failing_since)::float8 AS failing_s,
+    (
+        SELECT d.last_error FROM deliveries d
+        WHERE d.endpoint_id = w.id AND d.due_at IS NOT NULL AND d.last_error IS NOT NULL
+        ORDER BY d.due_at LIMIT 1
+    ) AS reason,
+    (
+        SELECT count(*) FROM (
+            SELECT FROM deliveries d WHERE d.endpoint_id = w.id AND d.due_at IS NOT NULL LIMIT {_WAITING_MAX}
+        ) waiting
+    ) AS waiting,
+    count(*) OVER () AS endpoints
+FROM webhook_endpoints w
+WHERE w.failing_since IS NOT NULL AND w.status IN ('enabled', 'pending')
+ORDER BY w.failing_since, w.id LIMIT {FAILING_SHOWN}
+"""  # noqa: S608 - put together from constants
 _FAILED = """
 WITH settled AS (
     UPDATE deliveries SET due_at = now() + make_interval(secs => $6), last_status = $4, last_error = $5
@@ -484,6 +505,11 @@ class PostgresWebhooks:
         has been. A failed delivery is due again after its pause."""
         found = await self._run(_LAG)
         return Waiting(found[0]["n"], found[0]["oldest_s"])
+
+    async def failing(self) -> Sequence[FailingEndpoint]:
+        """Return the endpoints to which deliveries fail now, those that fail longest first; at most
+        `FAILING_SHOWN`, each with the number of all."""
+        return [FailingEndpoint(**dict(row.items())) for row in await self._run(_FAILING)]
 
     async def heartbeat(self) -> int:
         """Record that a process takes deliveries, and make due a part of what was kept for endpoints verified

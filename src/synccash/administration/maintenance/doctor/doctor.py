@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Callable
 
-from synccash.administration.database import target_database_url, target_encryption
+from synccash.administration.database import DATA_DIR, target_database_url, target_encryption
 from synccash.administration.errors import AdministrationError
 from synccash.administration.maintenance.doctor.examination import CheckResult, examine
 from synccash.administration.maintenance.doctor.readers import Subject
+from synccash.servers.existing_server import running_valkey
 from synccash.settings.loader import Settings
 from synccash.stores.encryption import Encryption
 from synccash.stores.postgres.database import Database
@@ -29,7 +30,8 @@ async def _examine(settings: Settings, check_settings: Callable[[Settings], None
     try:
         database = Database(pool, encryption=_encryption(settings))
         is_local = settings.database_url is None
-        return await examine(Subject(settings, database, is_local, check_settings))
+        local_valkey = running_valkey(DATA_DIR / "servers") if is_local else None
+        return await examine(Subject(settings, database, is_local, check_settings, local_valkey))
     finally:
         await pool.close()
 

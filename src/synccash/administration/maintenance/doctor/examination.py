@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from synccash.administration.maintenance.doctor import judgements, readers
-from synccash.administration.maintenance.doctor.readers import NotApplicableError, Subject
+from synccash.administration.maintenance.doctor.readers import NotApplicableError, ServerFailedError, Subject
 from synccash.administration.maintenance.doctor.readings import Finding, Level
 
 DEADLINE_S = 10.0
@@ -167,6 +167,8 @@ async def _run(check: Check, subject: Subject, deadline_s: float) -> CheckResult
             reading = await check.read(subject)
     except NotApplicableError as why:
         return _unread(check, Level.SKIPPED, str(why))
+    except ServerFailedError as failed:
+        return _unread(check, Level.FAILED, str(failed), f"{failed.remedy} Else {check.remedy}.")
     except TimeoutError:
         return _unread(check, Level.FAILED, f"no result within {deadline_s:g} s", check.remedy)
     except Exception as error:

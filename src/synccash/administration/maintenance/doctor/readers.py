@@ -41,6 +41,8 @@ from synccash.administration.maintenance.doctor.readings import (
     ValkeyReading,
 )
 from synccash.engine.system import SystemClock
+from synccash.payments.errors import StoreUnavailableError
+from synccash.payments.server_causes import DATABASE_CAUSES, VALKEY_CAUSES, ServerCause
 from synccash.rails.system_lookups import SystemLookups
 from synccash.rails.transport import Transport, TransportFailure
 from synccash.resilience.client_address import trusted_networks
@@ -51,7 +53,7 @@ from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.lookup_key import is_lookup_key_wrong
 from synccash.stores.postgres.recovery import PostgresRecovery
 from synccash.stores.postgres.runtime_role import RoleCheck
-from synccash.stores.valkey.client import build_client
+from synccash.stores.valkey.client import UNREACHABLE, build_client, failure_state
 
 _SERVER = """
 SELECT current_setting('server_version') AS version,
@@ -81,18 +83,28 @@ class NotApplicableError(Exception):
     """There is nothing to check; the text says why."""
 
 
+class ServerFailedError(Exception):
+    """A server gave no answer. `remedy`: what to do about it."""
+
+    def __init__(self, cause: ServerCause, said: str) -> None:
+        super().__init__(f"{cause.sentence.removesuffix('.')} ({said})")
+        self.remedy = cause.action
+
+
 @dataclass(slots=True)
 class Subject:
     """The installation that is examined. `database` is None where the settings name none.
 
     `check_settings` raises SettingsError where no process could start. `is_local`: the database is that of
-    a `synccash up` in this folder. What several checks need is read once.
+    a `synccash up` in this folder; `local_valkey` is the URL of its Valkey. What several checks need is read
+    once.
     """
 
     settings: Settings
     database: Database | None
     is_local: bool
     check_settings: Callable[[Settings], None]
+    local_valkey: str | None = None
     _rails: "asyncio.Task[RailProbe] | None" = field(default=None, init=False)
     _public: "asyncio.Task[PublicReading] | None" = field(default=None, init=False)
 
@@ -142,9 +154,21 @@ async def read_settings(subject: Subject) -> SettingsReading:
 async def read_database(subject: Subject) -> DatabaseReading:
     """Ask the server for its version, its role and what it keeps of a commit."""
     database = subject.opened()
-    [row] = await database.repeat(_SERVER)
+    try:
+        [row] = await database.repeat(_SERVER)
+    except StoreUnavailableError as error:
+        state = "silent" if _is_late(error) else "away"
+        raise ServerFailedError(DATABASE_CAUSES[state], str(error)) from error
     durability = await PostgresRecovery(database).durability()
     return DatabaseReading(**dict(row), weaknesses=durability.weaknesses())
+
+
+def _is_late(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, TimeoutError):
+            return True
+        error = error.__cause__
+    return False
 
 
 async def write_entry(subject: Subject) -> None:
@@ -199,13 +223,16 @@ async def read_encryption(subject: Subject) -> EncryptionReading:
 
 async def read_valkey(subject: Subject) -> ValkeyReading:
     """Ask Valkey for its version and role, and write a key that ends by itself."""
-    url = subject.settings.valkey_url
+    url = subject.settings.valkey_url or subject.local_valkey
     if url is None:
-        why = "`synccash up` runs its own" if subject.is_local else "limits and breakers count per process"
-        raise NotApplicableError(f"valkey_url is not set: {why}")
+        raise NotApplicableError("valkey_url is not set: limits and breakers count per process")
     client = build_client(url, deadline_s=_VALKEY_DEADLINE_S)
     try:
-        await client.ping()
+        try:
+            await client.ping()
+        except UNREACHABLE as error:
+            cause = VALKEY_CAUSES[failure_state(error).value]
+            raise ServerFailedError(cause, str(error) or type(error).__name__) from error
         facts, refusal = await _valkey_facts(client), None
         try:
             await client.set(f"synccash:doctor:{uuid4()}", "1", px=1_000)
