@@ -93,7 +93,7 @@ CASES = [
     (judgements.judge_role, ROLE, {"excess": "It owns the tables. Give it a role"}, Level.WARNING, "Give it"),
     (judgements.judge_role, ROLE, {"excess": "x", "is_local": True}, Level.SKIPPED, "synccash up"),
     (judgements.judge_due_payments, DUE_PAYMENTS, {}, Level.OK, "workers find every"),
-    (judgements.judge_due_payments, DUE_PAYMENTS, {"missing": 3}, Level.FAILED, "look_at = NULL"),
+    (judgements.judge_due_payments, DUE_PAYMENTS, {"missing": 3}, Level.FAILED, "synccash recovery start"),
     (judgements.judge_encryption, ENCRYPTION, {}, Level.OK, "fit"),
     (judgements.judge_encryption, ENCRYPTION, {"has_keys": False}, Level.FAILED, "SYNCCASH_ENCRYPTION_KEYS"),
     (judgements.judge_encryption, ENCRYPTION, {"is_lookup_key_wrong": True}, Level.FAILED, "never changed"),

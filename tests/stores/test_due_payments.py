@@ -18,6 +18,7 @@ from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.order_store import PostgresOrderStore
 from synccash.stores.postgres.order_tables import ORDER_TABLES
 from synccash.stores.postgres.pool import connect
+from synccash.stores.postgres.recovery import PostgresRecovery
 
 UNDER_REVIEW = {"status": PaymentStatus.PROCESSING, "status_detail": StatusDetail.UNDER_REVIEW}
 _INDEXED = """
@@ -159,6 +160,36 @@ async def test_payments_that_wait_for_an_operator_are_marked(world: PostgresWorl
     assert case is not None
     assert await world.order_store.record(commit(case, order={"status_detail": StatusDetail.AWAITING_PAYER}))
     assert await world.value(in_review) is False
+
+
+LOST = {
+    "a row is missing": "DELETE FROM due_payments",
+    "a row finds its payment too late": "UPDATE due_payments SET look_at = 'infinity'",
+    "a row does not say that its payment is in review": "UPDATE due_payments SET in_review = true",
+}
+
+
+@pytest.mark.parametrize("change", LOST.values(), ids=LOST)
+async def test_a_repair_lets_workers_find_what_was_written_without_triggers(
+    world: PostgresWorld, change: str
+):
+    for number in range(1, 6):
+        await opened(world, number)
+    ended = await world.order_store.payment("pay_5")
+    assert ended is not None
+    await world.order_store.record(
+        commit(
+            ended, order={"status": PaymentStatus.CANCELED, "status_detail": None}, lease=ReleaseLease(None)
+        )
+    )
+    await world.skip(LEASE_S + 1)
+    await world.pool.execute(change)
+    assert len(await wrong(world)) == 4
+    recovery = PostgresRecovery(world.order_store.database)
+    assert await recovery.repair_due_payments(at_once=2) == 4
+    assert await wrong(world) == []
+    assert await recovery.repair_due_payments() == 0
+    assert set(await taken(world)) == {"pay_1", "pay_2", "pay_3", "pay_4"}
 
 
 steps = st.lists(

@@ -32,7 +32,8 @@ def status(*, json: bool = False) -> int:
 def start(*, reason: Reason, json: bool = False) -> int:
     """Hold all sends. New orders are accepted and queued, and inquiries about open attempts continue.
 
-    A send that was committed before this command may still go out within one lease (15 s by default).
+    Then it writes the missing rows of due_payments, if the database was restored without its triggers. A send
+    that was committed before this command may still go out within one lease (15 s by default).
     """
     from synccash.administration.maintenance.recovery import start_recovery
 
@@ -61,6 +62,8 @@ def _print(state: dict[str, Any], *, as_json: bool) -> int:
         "released at": None if state["active"] else state["released_at"],
         "orders to ask the rails about": state["unsearched"],
     }
+    if state.get("repaired"):
+        facts["payments that no worker would have found"] = f"{state['repaired']}, repaired"
     print_facts(facts)
     if state["active"]:
         print("Once the service runs on the right database, resume: synccash recovery release --reason TEXT")

@@ -18,15 +18,25 @@ def recovery_state(settings: Settings) -> dict[str, Any]:
 
 
 def start_recovery(settings: Settings, reason: str) -> dict[str, Any]:
-    """Holds all sends and returns the state of the recovery. Raises AdministrationError."""
+    """Holds all sends, writes the missing rows of due_payments, and returns the state of the recovery.
+
+    `repaired`: how many payments no worker would have found. Raises AdministrationError.
+    """
     if not reason.strip():
         raise AdministrationError("--reason: give the reason for holding all sends")
 
-    async def start(recovery: PostgresRecovery) -> RecoveryState:
-        await write_audit_entry(recovery.database, "recovery_start", "database", reason)
-        return await recovery.start(by=await database_actor(recovery.database), reason=reason)
+    async def start(database: Database) -> dict[str, Any]:
+        recovery = PostgresRecovery(database)
+        await write_audit_entry(database, "recovery_start", "database", reason)
+        await recovery.start(by=await database_actor(database), reason=reason)
+        repaired = await recovery.repair_due_payments()
+        if repaired:
+            await write_audit_entry(
+                database, "due_payments_repair", "database", f"{repaired} payments had no row in due_payments"
+            )
+        return {**asdict(await recovery.state()), "repaired": repaired}
 
-    return _with_recovery(settings, start)
+    return with_database(settings, start)
 
 
 def release_recovery(settings: Settings, reason: str, *, other_key: bool = False) -> dict[str, Any]:

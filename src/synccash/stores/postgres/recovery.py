@@ -57,6 +57,23 @@ audited AS (
 )
 SELECT epoch FROM held
 """  # noqa: S608 - put together from constants
+# A row is missing, or finds its payment too late, where payments was written without its triggers. Setting
+# look_at lets the trigger write the row anew, and is also right for a payment that is changed meanwhile.
+_REPAIR = """
+WITH page AS MATERIALIZED (
+    SELECT id, due_at, coalesce(status_detail IN ('under_review', 'risk_review'), false) AS in_review
+    FROM payments WHERE id > $1 ORDER BY id LIMIT $2
+),
+repaired AS (
+    UPDATE payments p SET look_at = NULL FROM page
+    WHERE p.id = page.id AND page.due_at IS NOT NULL AND NOT EXISTS (
+        SELECT FROM due_payments d
+        WHERE d.payment_id = page.id AND d.look_at <= page.due_at AND d.in_review = page.in_review
+    )
+    RETURNING p.id
+)
+SELECT (SELECT max(id) FROM page) AS last, (SELECT count(*) FROM repaired) AS repaired
+"""
 # The ids of attempts increase with time.
 _LATEST_KEY = """
 SELECT reference_key FROM (SELECT id, reference_key FROM attempts ORDER BY id DESC LIMIT 1000) latest
@@ -170,6 +187,19 @@ class PostgresRecovery:
         """Start a recovery, which holds all sends. Does nothing if one is active on this server."""
         await self.database.repeat(_START, reason, by)
         return await self.state()
+
+    async def repair_due_payments(self, *, at_once: int = 10_000) -> int:
+        """Write the missing rows of due_payments, without which no worker finds a payment; return how many.
+
+        It reads all payments, `at_once` with each statement. While a recovery is active, nothing is sent for
+        what it finds.
+        """
+        repaired, last = 0, ""
+        while True:
+            [row] = await self.database.repeat(_REPAIR, last, at_once)
+            if row["last"] is None:
+                return repaired
+            repaired, last = repaired + row["repaired"], row["last"]
 
     async def release(self, *, by: str) -> RecoveryState:
         """End the recovery: sends are allowed, and each open order is due now and inquired about first."""

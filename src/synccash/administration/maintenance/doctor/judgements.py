@@ -133,7 +133,7 @@ def judge_due_payments(reading: DuePaymentsReading) -> Findings:
             Level.FAILED,
             f"{reading.missing} open payments of the newest {reading.examined} are not in due_payments, and "
             "no worker finds them: their rows were written without triggers",
-            "start a recovery, then run `UPDATE payments SET look_at = NULL WHERE due_at IS NOT NULL`; see "
+            "run `synccash recovery start --reason TEXT`, which holds all sends and writes the rows; see "
             "Restoring a backup in docs/operating.md",
         )
     else:
