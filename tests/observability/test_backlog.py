@@ -30,7 +30,7 @@ async def test_the_orders_that_wait_for_an_operator_are_one_notice():
     await backlog.count()
     (notice,) = backlog.notices()
     assert (notice["what"], notice["state"]) == ("orders", "waiting")
-    assert "2 payment under_review, 1 payout risk_review; the longest for 12 min" in notice["detail"]
+    assert "2 payments under_review, 1 payout risk_review; the longest for 12 min" in notice["detail"]
     assert "`synccash payments waiting`" in notice["detail"]
     for answer in ({}, None):
         orders.answer = answer

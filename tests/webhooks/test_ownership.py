@@ -304,7 +304,7 @@ async def test_a_failing_endpoint_is_named_with_its_merchant_and_the_reason_unti
     [notice] = watch.notices()
     assert (notice["what"], notice["state"]) == ("webhook_endpoint we_1", "failing")
     assert "The endpoint of m_1 (test)" in notice["detail"]
-    assert "it accepts no connection. 1 events wait" in notice["detail"]
+    assert "it accepts no connection. Events that wait for it: 1;" in notice["detail"]
     await pool.execute("UPDATE webhook_endpoints SET failing_since = NULL")
     await watch.read()
     assert watch.notices() == []

@@ -19,18 +19,14 @@ def health(
     Exits with 0 when it works, 2 when something is in trouble, and 1 when it cannot be asked.
     """
     from synccash.administration.api import management_api, readiness
-    from synccash.administration.errors import AdministrationError
 
     given = settings()
     api = management_api(given, url)
-    try:
-        found = api.get("resilience", "health")
-    except AdministrationError:
-        # Keys are in PostgreSQL: while it does not answer, only what needs no key can be shown.
-        ready = readiness(given, url)
-        if ready is None or ready.get("status") != "unavailable":
-            raise
+    # Keys are in PostgreSQL: while it does not answer, a call with a key waits for it and fails.
+    ready = readiness(given, url)
+    if ready is not None and "postgresql" in ready["degraded"]:
         return _print_unavailable(ready, as_json=json)
+    found = api.get("resilience", "health")
     if json:
         print_json(found)
     else:

@@ -64,7 +64,7 @@ class Backlog:
         waiting = [(kind, why, one) for (kind, why), one in self.counted.items() if one.count]
         if not waiting:
             return ()
-        orders = ", ".join(f"{one.count} {kind} {why}" for kind, why, one in waiting)
+        orders = ", ".join(f"{one.count} {kind}{'s' * (one.count > 1)} {why}" for kind, why, one in waiting)
         oldest_s = max(one.oldest_s for _, _, one in waiting)
         detail = (
             f"Orders wait for an operator: {orders}; the longest for {oldest_s / 60:.0f} min. "

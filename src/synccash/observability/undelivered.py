@@ -80,7 +80,8 @@ def _notice(one: FailingEndpoint) -> Notice:
         "state": "failing",
         "detail": (
             f"The endpoint of {one.merchant_id} ({mode}) has failed for {one.failing_s:.0f} s: "
-            f"{one.reason or 'the reason is no longer stored'}. {one.waiting} events wait for it, and are "
-            "sent again for up to 72 hours. Tell the merchant; payments and other merchants are not affected."
+            f"{one.reason or 'the reason is no longer stored'}. Events that wait for it: {one.waiting}; "
+            "they are sent again for up to 72 hours. Tell the merchant; payments and other merchants are not "
+            "affected."
         ),
     }

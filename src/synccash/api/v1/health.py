@@ -11,7 +11,7 @@ from synccash.api.calls import Json, answers, json
 from synccash.api.ports import Health
 from synccash.api.request_context import cancelled_from_outside
 from synccash.api.schemas.answers import HealthShown, LiveShown
-from synccash.api.v1.troubles import database_trouble, valkey_trouble
+from synccash.api.v1.troubles import SENDS_HELD, database_trouble, valkey_trouble
 
 log = structlog.get_logger("synccash.api")
 
@@ -40,14 +40,19 @@ async def ready(health: Given[Health]) -> Json:
     if rails is None:
         rails = {}
         degraded.append("rails")
-    if health.sends_held():
-        degraded.append("recovery")
+    held = {"recovery": SENDS_HELD} if health.sends_held() else {}
+    degraded += held
     degraded += [name for name, rail_status in rails.items() if rail_status != "ok"]
     warnings = _warnings(health)
     degraded += warnings
     status = "unavailable" if not takes_orders else "degraded" if degraded else "ok"
     answer = json(
-        {"status": status, "degraded": degraded, "rails": rails, "warnings": servers | reasons | warnings},
+        {
+            "status": status,
+            "degraded": degraded,
+            "rails": rails,
+            "warnings": servers | held | reasons | warnings,
+        },
         200 if takes_orders else 503,
     )
     if not takes_orders:

@@ -25,6 +25,7 @@ from synccash.api.v1.management import Management, ReasonParameter, reason_of
 from synccash.api.v1.rate_limits import block_key, get_limits, unblock_key
 from synccash.api.v1.routes import dry_run
 from synccash.api.v1.troubles import (
+    SENDS_HELD,
     breaker_notices,
     breaker_troubles,
     callback_troubles,
@@ -154,11 +155,7 @@ async def resilience_health(
     if (valkey := valkey_trouble(valkey_state)) is not None:
         troubles.append(valkey)
     if health.sends_held():
-        detail = (
-            "The database may lack commits, so nothing is sent for any order. Follow Restoring a backup in "
-            "docs/operating.md, then run `synccash recovery release`."
-        )
-        troubles.insert(0, trouble("recovery", "active", detail))
+        troubles.insert(0, trouble("recovery", "active", SENDS_HELD))
     if database is not None:
         troubles.insert(0, database)
     status = "unavailable" if database is not None else "degraded" if troubles else "ok"

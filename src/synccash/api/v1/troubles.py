@@ -12,6 +12,13 @@ _RECENT = timedelta(seconds=60)
 _FAILING_SHARE = 0.2
 _FAILURES_MIN = 3
 
+SENDS_HELD = (
+    "Nothing is sent for any order, because the database may lack commits: PostgreSQL is another server than "
+    "before (a standby was promoted, or a backup restored), or an operator started a recovery. `synccash "
+    "recovery status` shows why and since when. After a failover see A failover of PostgreSQL in "
+    "docs/operating.md, else Restoring a backup; `synccash recovery release` lets sends go on."
+)
+
 Trouble = dict[str, Any]
 
 
