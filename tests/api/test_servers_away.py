@@ -8,9 +8,10 @@ from hashlib import sha256
 
 import pytest
 
-from api.served import INSTALLATION_KEY, PROBLEM, Served, payment, served
+from api.served import INSTALLATION_KEY, PROBLEM, Served, payment, served, settings
 from postgres_proxy import postgres_proxy
 from service.operators import token_of
+from synccash.administration.maintenance.recovery import start_recovery
 from synccash.payments.references import ReferenceKey
 
 # What needs no PostgreSQL, and what it answers without one.
@@ -151,6 +152,17 @@ async def test_health_says_whether_valkey_is_away_or_hangs(database_url, stoppab
     shown = [one for one in answer.json()["troubles"] if one["what"] == "valkey"]
     assert [one["state"] for one in shown] == [state]
     assert (ready.status_code, ready.json()["warnings"]["valkey"]) == (200, shown[0]["detail"])
+
+
+async def test_readiness_and_health_say_why_sends_are_held(database_url):
+    given = settings(database_url)
+    await asyncio.to_thread(start_recovery, given, "disk lost")
+    async with served(database_url) as api:
+        ready = await api.client.get("/health/ready")
+        shown = (await api.send("GET", "/resilience/health", key=api.admin_key)).json()
+    assert (ready.status_code, ready.json()["degraded"][0]) == (200, "recovery")
+    assert ready.json()["warnings"]["recovery"] == shown["troubles"][0]["detail"]
+    assert "`synccash recovery release`" in shown["troubles"][0]["detail"]
 
 
 async def test_an_unresponsive_postgresql_does_not_block_requests_indefinitely(database_url):
