@@ -250,6 +250,24 @@ def test_an_order_must_end_within_30_s_of_the_last_fault_or_of_its_creation(crea
     assert found.clean is not is_late
 
 
+def test_an_order_that_ended_late_without_a_rail_is_named_with_its_end():
+    late = order(
+        "po_1",
+        "failed",
+        kind="payout",
+        rail=None,
+        status_detail="expired",
+        created_at=HEALED_AT,
+        ended_at=HEALED_AT + timedelta(seconds=60),
+    )
+
+    found = audited({}, [late], [book()], healed_at=HEALED_AT)
+
+    assert found.explanations["po_1"] == (
+        "payout at no rail ended 60.0 s after the last fault: failed, expired"
+    )
+
+
 def test_a_payment_that_the_api_never_accepted_makes_a_drill_unclean():
     found = audited({"drill-1": None}, [], [book()])
 

@@ -278,7 +278,9 @@ class _Audit:
         if took_s > END_WITHIN_S:
             self.overdue.append(order.id)
             self.explanations.setdefault(
-                order.id, f"{order.kind} at {order.rail} ended {took_s:.1f} s after the last fault"
+                order.id,
+                f"{order.kind} at {order.rail or 'no rail'} ended {took_s:.1f} s after the last fault: "
+                f"{order.status}{f', {order.status_detail}' if order.status_detail else ''}",
             )
 
     def _is_review_overdue(self, order: OrderRecord) -> bool:
