@@ -1,5 +1,7 @@
 """docs/adding-a-rail.md, followed step by step for a toy: it keeps the contract, and money goes over it."""
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -27,6 +29,7 @@ from synccash.sandbox.registry import WIRES
 from synccash.settings.secret import Secret
 
 KEY = "a-secret-key-of-the-toy"
+TOY = Path(__file__).parent / "toy"
 
 
 @pytest.fixture(autouse=True)
@@ -122,6 +125,14 @@ def test_a_payment_goes_over_the_toy_from_the_api_to_the_book(
     assert [(debit["reference"], debit["amount"]) for debit in debits] == [
         (payment["attempts"][0]["reference"], 2505)
     ]
+
+
+def test_copies_of_the_toy_s_files_pass_the_rules_of_src():
+    check = ("-m", "ruff", "check", "--isolated", "--line-length=110", "--select=ARG,ANN,E,F,S,FBT")
+    done = subprocess.run(
+        [sys.executable, *check, str(TOY)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_toy_is_what_the_engine_asks_of_a_rail():

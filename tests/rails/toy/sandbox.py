@@ -18,6 +18,7 @@ class Toy:
     expired_reason = "REFUSED"
 
     def __init__(self, clock: Callable[[], float], rng: Random) -> None:
+        del clock, rng  # the toy has no tokens that expire, and draws nothing
         self._key: str | None = None
 
     def kind(self, call: Call) -> str:
@@ -68,6 +69,7 @@ class Toy:
         return Reply.json(429, {"code": "BUSY"})
 
     def reversible(self, order: Order, orders: Mapping[str, Order]) -> bool:
+        del order, orders  # the toy takes no success back
         return False
 
     def callback(self, order: Order, *, forged: bool) -> Message | None:
