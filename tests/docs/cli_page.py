@@ -1,7 +1,9 @@
 """Writes docs/cli.md from the command line itself: `python tests/docs/cli_page.py`."""
 
 import re
+import sys
 from pathlib import Path
+from unittest.mock import patch
 
 from synccash.cli import commands
 from synccash.commands.examples import EXAMPLES
@@ -28,7 +30,9 @@ _HEADING = re.compile(r"^(##+ synccash .+)$", re.MULTILINE)
 
 def page() -> str:
     """Return the page."""
-    found = _HEADING.split(commands().generate_docs(output_format="markdown"))
+    # Under `python -m pytest` cyclopts takes the program's name from there.
+    with patch.object(sys, "argv", ["synccash"]):
+        found = _HEADING.split(commands().generate_docs(output_format="markdown"))
     sections = (_section(head, text) for head, text in zip(found[1::2], found[2::2], strict=True))
     return "\n".join([HEAD, *sections])
 
