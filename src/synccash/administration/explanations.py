@@ -11,7 +11,7 @@ _STATUS: Mapping[str, str] = {
     "requires_action": "The payer has to do something before the rail goes on.",
     "processing": "A rail is working on it.",
     "succeeded": "The rail confirmed that the money moved.",
-    "failed": "It ended without success. No money is held by it.",
+    "failed": "It ended without success, and nothing more is sent for it.",
     "canceled": "The merchant canceled it before money could move.",
 }
 _DETAIL: Mapping[str, str] = {
@@ -65,7 +65,7 @@ def explain_status(order: _Facts) -> str:
     detail, status = order.get("status_detail"), str(order["status"])
     told = _DETAIL.get(str(detail), _STATUS.get(status, "")) if detail else _STATUS.get(status, "")
     if error.get("message") and status in ("failed", "processing") and detail != "expired":
-        code = f" (the rail's code: {error['provider_code']})" if error.get("provider_code") else ""
+        code = f" The rail's code: {error['provider_code']}." if error.get("provider_code") else ""
         return f"{told} {error['message']}{code}"
     return told
 
