@@ -181,6 +181,7 @@ async def test_everything_that_waits_for_review_is_listed_and_counted(command, d
     code, printed, _ = command("payments", "waiting")
     assert code == 0
     assert printed.splitlines()[1].split()[:2] == [paid["id"], "under_review"]
+    assert "synccash payments resolve ID --outcome succeeded|failed --evidence TEXT" in printed
     (one,) = json.loads(command("payments", "waiting", "--json")[1])["data"]
     assert (one["id"], one["why"], one["next_look_at"] is not None) == (paid["id"], "under_review", True)
 

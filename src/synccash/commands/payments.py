@@ -1,5 +1,6 @@
 """`synccash payments`: lists and shows payments, refunds and payouts, and resolves those under review."""
 
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
@@ -23,6 +24,12 @@ _RESOURCES = {"pay": "payments", "re": "refunds", "po": "payouts"}
 _HIDDEN_FIELDS = frozenset(
     {"timeline", "attempts", "refunds", "routing", "metadata", "payer", "payee", "last_error", "object"}
 )
+_DECISIONS: Mapping[str, str] = {
+    "under_review": "resolve ID --outcome succeeded|failed --evidence TEXT",
+    "risk_review": "approve|decline ID --reason TEXT",
+    "surplus": "return-surplus ID --reason TEXT",
+}
+"""The command that decides about an entry of `waiting`."""
 _AMOUNTS = ("amount", "amount_received", "amount_refunded")
 
 
@@ -192,7 +199,20 @@ def waiting(*, limit: int = 50, url: Url = None, json: bool = False) -> int:
         for one in found
     ]
     titles = ("id", "why", "code", "since", "amount", "rail", "next inquiry", "merchant", "mode")
-    return print_table(titles, rows, nothing="Nothing is waiting for review.")
+    code = print_table(titles, rows, nothing="Nothing is waiting for review.")
+    for text in _next_steps(found):
+        print(f"\n{text}")
+    return code
+
+
+def _next_steps(found: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """Yield what to do about each kind of entry, once."""
+    from synccash.administration.explanations import explain_waiting
+
+    for why, sentence in dict.fromkeys((one["why"], explain_waiting(one)) for one in found):
+        decision = _DECISIONS.get(why)
+        commands = () if decision is None else ("synccash payments show ID", f"synccash payments {decision}")
+        yield "\n  ".join((f"{why}: {sentence}", *commands))
 
 
 @PAYMENTS.command
