@@ -160,6 +160,19 @@ async def test_an_endpoints_secret_is_shown_only_when_it_is_created(api: Served)
     assert (await api.send("GET", path)).status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("payment.suceeded", "payment.suceeded is unknown; did you mean payment.succeeded?"),
+        ("everything", "everything is unknown; expected some of payment.processing, "),
+    ],
+)
+async def test_an_unknown_event_type_is_named_with_the_nearest_one(api: Served, given: str, hint: str):
+    answer = await api.send("POST", "/webhook-endpoints", {"url": "https://example.com/", "types": [given]})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["message"].startswith(hint)
+
+
 @pytest.mark.parametrize("url", ["http://example.com", "https://127.0.0.1/", "https://a:b@example.com/", "x"])
 async def test_an_endpoint_in_a_private_network_is_refused(api: Served, url: str):
     answer = await api.send("POST", "/webhook-endpoints", {"url": url, "types": ["payment.nonsense"]})

@@ -40,6 +40,7 @@ def test_listen_forwards_new_events_signed_with_the_secret_that_it_prints(databa
             wait_until("it is shown", lambda: any("payment.succeeded" in line for line in listener.printed))
             [line] = [line for line in listener.printed if "payment.succeeded" in line]
             assert events[-1].id in line
+            assert paid in line
             assert "HTTP 204" in line
             assert listener.stop(signal.SIGINT) == 0
 
@@ -52,6 +53,13 @@ def listening(service: RunningService, url: str) -> Iterator[Running]:
         yield running
     finally:
         running.stop()
+
+
+def test_listen_refuses_a_secret_that_no_server_could_verify_with(command):
+    target = ("--forward-to", "http://localhost:3000/")
+    for secret in ("abc", "whsec_", "whsec_not base64"):
+        code, _, error = command("listen", *target, "--api-key", "sk_test_1", "--secret", secret)
+        assert (code, "--secret: expected whsec_" in error) == (1, True)
 
 
 def test_listen_refuses_a_target_that_is_no_url(command):

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from enum import Enum
 from types import MappingProxyType
@@ -15,6 +15,8 @@ from synccash.payments.money import from_major, to_major
 
 _NEAR = 0.7
 """From which similarity on a name is proposed: at 0.6, the default, `payer` is close to `after`."""
+_NEAR_VALUE = 0.85
+"""The same for values such as event types, which share the beginning of their names."""
 _MAX_NAME_LENGTH = 64
 _OTHER_WORDS = MappingProxyType(
     {
@@ -79,6 +81,14 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
     if near:
         return f"unknown {what}; did you mean {last[near[0]]}?"
     return f"unknown {what}; this call has {', '.join(paths)}"
+
+
+def unknown_value(value: str, known: Sequence[str]) -> str:
+    """Return the text for an element of a list that does not exist: the nearest known one, or all of them."""
+    given = value[:_MAX_NAME_LENGTH]
+    near = difflib.get_close_matches(given.lower(), known, n=1, cutoff=_NEAR_VALUE)
+    hint = f"did you mean {near[0]}?" if near else f"expected some of {', '.join(known)}"
+    return f"{given} is unknown; {hint}"
 
 
 def wrong_value(kind: Any, value: object) -> str | None:

@@ -40,10 +40,14 @@ def listen(
     from synccash.client import SyncCash, SyncCashError
     from synccash.local.event_forwarding import EventForwarder, check_target
     from synccash.payments.webhook import WebhookSecret
-    from synccash.webhooks.signature import new_secret
+    from synccash.webhooks.signature import is_secret, new_secret
 
     if (problem := check_target(forward_to)) is not None:
         raise AdministrationError(f"--forward-to: {problem}")
+    if secret is not None and not is_secret(secret):
+        raise AdministrationError(
+            "--secret: expected whsec_ and base64. To make one: echo whsec_$(openssl rand -base64 24)"
+        )
     address = url or local_api_url(settings())
     key = api_key or local_key("test", address, settings())
     if key is None:
@@ -75,4 +79,5 @@ def listen(
 def _line(forwarded: "Forwarded") -> str:
     answer = f"HTTP {forwarded.status}" if forwarded.status else f"no answer: {forwarded.error}"
     now = datetime.now().astimezone()
-    return f"{now:%H:%M:%S}  {forwarded.type}  {forwarded.event_id}  {answer}  {forwarded.took_ms} ms"
+    ids = f"{forwarded.object_id}  {forwarded.event_id}"
+    return f"{now:%H:%M:%S}  {forwarded.type}  {ids}  {answer}  {forwarded.took_ms} ms"

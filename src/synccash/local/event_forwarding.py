@@ -49,6 +49,7 @@ class Forwarded:
 
     event_id: str
     type: str
+    object_id: str
     status: int | None
     error: str | None
     took_ms: int
@@ -103,7 +104,14 @@ class EventForwarder:
         except (OSError, http.client.HTTPException) as failed:
             error = str(getattr(failed, "reason", None) or failed or type(failed).__name__)
         took_ms = round((self._clock() - began) * 1_000)
-        return Forwarded(event_id=event.id, type=event.type, status=status, error=error, took_ms=took_ms)
+        return Forwarded(
+            event_id=event.id,
+            type=event.type,
+            object_id=str(event.raw["data"]["object"]["id"]),
+            status=status,
+            error=error,
+            took_ms=took_ms,
+        )
 
 
 def check_target(url: str) -> str | None:

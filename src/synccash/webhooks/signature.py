@@ -15,6 +15,15 @@ def new_secret() -> str:
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
+def is_secret(text: str) -> bool:
+    """Return whether a text is `whsec_` and base64, as signatures need it."""
+    try:
+        key = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        return False
+    return text.startswith("whsec_") and bool(key)
+
+
 def signed_headers(
     event_id: str, body: bytes, signing: Sequence[WebhookSecret], *, now: datetime
 ) -> dict[str, str]:

@@ -11,6 +11,7 @@ from litestar.di import NamedDependency as Given
 from litestar.params import JSONBody
 
 from synccash.api.calls import AnyRequest, Id, Json, answers, json, principal_of
+from synccash.api.hints import unknown_value
 from synccash.api.ports import Endpoints
 from synccash.api.problem import invalid
 from synccash.api.route_scopes import BASE
@@ -94,7 +95,7 @@ class EndpointMaker:
                 errors.append(("url", str(error)))
         unknown = sorted(set(types or ()) - set(EVENT_TYPES))
         if unknown:
-            errors.append(("types", f"expected some of {', '.join(EVENT_TYPES)}"))
+            errors.append(("types", unknown_value(unknown[0], EVENT_TYPES)))
         if errors:
             raise invalid(*errors)
 
