@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +62,35 @@ def test_the_commands_make_one_debit_for_each_order(text: str, service: RunningS
     assert "outcome_unknown" in posts[2]
     assert [debit["amount"] for debit in service.booked("debits")] == [2500, 2500]
     assert len(json.loads(answers[-1])["debits"]) == 2
+
+
+@pytest.mark.parametrize(("language", "name"), [("js", "pay.mjs"), ("php", "pay.php")])
+def test_the_program_makes_one_payment_however_often_it_runs(
+    language: str, name: str, service: RunningService, tmp_path: Path
+):
+    command = {"js": "node", "php": "php"}[language]
+    if shutil.which(command) is None:
+        pytest.skip(f"{command} is not installed, so its program on first-payment.md was not run")
+    page = (ROOT / "docs/how-to/first-payment.md").read_text(encoding="utf-8")
+    found = re.search(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    source = tmp_path / name
+    source.write_text(found[1], encoding="utf-8")
+    environment = {**os.environ, "KEY": service.key, "API": f"{service.url}/api/v1"}
+    printed = [
+        subprocess.run(
+            [command, source], env=environment, capture_output=True, text=True, check=True, timeout=60
+        ).stdout
+        for _ in range(2)
+    ]
+    assert printed[0] == printed[1]
+    payment_id, *state = printed[0].split()
+    assert (payment_id.startswith("pay_"), state) == (True, ["processing", "awaiting_payer"])
+    refused = subprocess.run(
+        [command, source], env=environment | {"KEY": "sk_test_x"}, capture_output=True, text=True, timeout=60
+    )
+    assert refused.returncode != 0
+    assert "key" in refused.stderr + refused.stdout
 
 
 def run(command: str, service: RunningService) -> str:
