@@ -107,7 +107,7 @@ async def test_an_inquiry_without_a_turn_changes_nothing_and_is_repeated(desk: D
     payment_id = (await desk.pay())["id"]
     before = await desk.order(payment_id)
     entries = await desk.pool.fetchval("SELECT count(*) FROM timeline WHERE order_id = $1", payment_id)
-    desk.first.status_at_rail = no_turn("status_cap", timeout_s=5.0)
+    desk.first.status_at_rail = no_turn("status_cap", again_in_s=5.0)
     for _ in range(20):
         await desk.work()
     assert len(desk.first.asked) == 20
@@ -123,7 +123,7 @@ async def test_an_inquiry_without_a_turn_changes_nothing_and_is_repeated(desk: D
 async def test_an_expired_lost_order_whose_rail_was_not_asked_says_so_once(desk: Desk):
     desk.first.answers = [NO_ANSWER]
     payment_id = (await desk.pay())["id"]
-    desk.first.status_at_rail = no_turn("status_cap", timeout_s=5.0)
+    desk.first.status_at_rail = no_turn("status_cap", again_in_s=5.0)
     await desk.work()
     await desk.pool.execute("UPDATE payments SET expires_at = now()")
     for _ in range(3):
@@ -135,7 +135,7 @@ async def test_an_expired_lost_order_whose_rail_was_not_asked_says_so_once(desk:
 
 async def test_an_inquiry_after_a_callback_stays_urgent_until_it_gets_a_turn(desk: Desk):
     await desk.pay()
-    desk.first.status_at_rail = no_turn("status_cap", timeout_s=5.0)
+    desk.first.status_at_rail = no_turn("status_cap", again_in_s=5.0)
     await desk.work()
     await desk.pool.execute("UPDATE attempts SET callback_at = now()")
     await desk.pool.execute("UPDATE payments SET hinted = true, due_at = '-infinity'")
@@ -157,7 +157,7 @@ async def test_an_inquiry_after_a_callback_that_got_no_turn_does_not_wait_for_th
     await desk.pool.execute("UPDATE payments SET due_at = now()")
     if called_back:
         await desk.pool.execute("UPDATE attempts SET callback_at = now()")
-    desk.first.status_at_rail = no_turn("status_cap", timeout_s=5.0)
+    desk.first.status_at_rail = no_turn("status_cap", again_in_s=5.0)
     await desk.work()
     wait_s = "SELECT extract(epoch FROM due_at - now())::float8 FROM payments WHERE id = $1"
     waits_s: float = await desk.pool.fetchval(wait_s, payment_id)

@@ -24,9 +24,11 @@ class Scene:
         self.told = []
         self.tasks = []
 
-    def come(self, who, priority=SCHEDULED, *, timeout_s=60.0):
+    def come(self, who, priority=SCHEDULED, *, timeout_s=60.0, merchant="m_1", since=0.0):
         async def take():
-            turn = await self.pacer.turn(timeout_s=timeout_s, priority=priority)
+            turn = await self.pacer.turn(
+                timeout_s=timeout_s, priority=priority, merchant_id=merchant, since=since
+            )
             self.told.append((who, self.clock.time, turn))
 
         self.tasks.append(asyncio.create_task(take()))
@@ -135,7 +137,7 @@ async def test_a_recheck_gives_way_to_whoever_waits(other):
 async def test_each_of_several_processes_takes_its_share_as_they_come_and_go():
     scene = Scene(per_s=10.0, processes=5)
     for who in range(40):
-        scene.come(who)
+        scene.come(who, merchant=f"m_{who}")
     await scene.pass_by(3.0)
     assert len(scene.granted) == 1 + int(3.0 * 2 / 1.05)
     scene.processes = 1
@@ -215,3 +217,39 @@ async def test_a_process_that_slept_for_long_does_not_make_up_for_all_of_it():
         await settled()
     assert len(scene.granted) <= 1 + 1 + int(0.04 * 100 / 1.05)
     await scene.end()
+
+
+async def test_a_merchant_that_floods_a_rail_leaves_every_other_merchant_its_turns():
+    scene = Scene(per_s=10.0)
+    for tick in range(100):
+        for flood in range(3):
+            scene.come(("flood", tick, flood), HINTED, merchant="flood", timeout_s=5.0)
+        if tick % 3 == 0:
+            scene.come(("steady", tick, 0), merchant="steady", timeout_s=5.0)
+        await scene.pass_by(0.1)
+    await scene.pass_by(1.0)
+    granted = [who[0] for who in scene.granted]
+    # 30 inquiries a second compete with 3.3 for 9.5 turns.
+    assert granted.count("steady") == 34
+    assert granted.count("flood") >= 60
+    await scene.end()
+
+
+async def test_so_many_of_a_merchant_wait_as_turns_fit_into_a_second_and_the_oldest_stay():
+    scene = Scene(per_s=20.0)
+    for who in range(40):
+        scene.come(who, since=float(40 - who))
+    await settled()
+    await scene.pass_by(1.1)
+    assert scene.granted[1:11] == list(range(39, 29, -1))
+    late = [who for who, _, turn in scene.told if turn is Turn.TOO_LATE]
+    assert len(late) == 40 - 1 - 20
+    await scene.end()
+
+
+def test_those_that_are_sent_away_come_back_at_the_pace_of_the_rail():
+    pacer = Pacer(10.0, ManualClock())
+    again = [pacer.again_in_s("m_1") for _ in range(2_000)]
+    assert again[:3] == pytest.approx([0.605, 0.71, 0.815])
+    assert pacer.again_in_s("m_2") == pytest.approx(0.605)
+    assert again[-1] == 60.0

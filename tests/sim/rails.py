@@ -359,7 +359,7 @@ class SimRail:
         await checkpoint
         if self.faults.no_turn and self._happens(self.faults.no_turn):
             self.occurrences["no_turn"] += 1
-            return no_turn("status_cap", timeout_s=timeout_s)
+            return no_turn("status_cap", again_in_s=timeout_s)
         silent = StatusAnswer(status_at_rail=RailStatus.NO_INFORMATION)
         if self._down():
             return silent

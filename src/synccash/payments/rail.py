@@ -258,6 +258,8 @@ class AttemptDetails:
     For a refund `original_reference` and `original_transaction_id` identify the debit that is returned.
     `msisdn`: the wallet that pays or is paid, as 233…
     `otp_outcome_unknown`: the payer's password was submitted, and it is unknown whether the rail received it.
+    `priority`, `merchant_id` and `order_created_at` (seconds since 1970) decide whose turn it is at a rail
+    with a rate limit.
     """
 
     amount: int | None = None
@@ -267,6 +269,8 @@ class AttemptDetails:
     original_transaction_id: str | None = None
     otp_outcome_unknown: bool = False
     priority: InquiryPriority = InquiryPriority.SCHEDULED
+    merchant_id: str = ""
+    order_created_at: float = 0.0
 
 
 NO_ATTEMPT_DETAILS = AttemptDetails()

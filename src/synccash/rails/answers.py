@@ -102,10 +102,10 @@ def not_asked(why: str) -> StatusAnswer:
     )
 
 
-def no_turn(why: str, *, timeout_s: float) -> StatusAnswer:
-    """Return a status answer for an inquiry that got no turn within `timeout_s` under the rail's rate limit.
-    It is to be repeated after as long."""
-    return replace(not_asked(why), deferred=True, retry_after_s=timeout_s)
+def no_turn(why: str, *, again_in_s: float) -> StatusAnswer:
+    """Return a status answer for an inquiry that got no turn under the rail's rate limit. It is to be
+    repeated after `again_in_s`."""
+    return replace(not_asked(why), deferred=True, retry_after_s=again_in_s)
 
 
 # Answers to a send.

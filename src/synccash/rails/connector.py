@@ -15,7 +15,6 @@ from synccash.payments.rail import (
     Capabilities,
     Environment,
     FloatAnswer,
-    InquiryPriority,
     Operation,
     RailAccount,
     SendAnswer,
@@ -134,17 +133,24 @@ class PacedConnector(Connector):
     async def _inquire(
         self, operation: Operation, reference: str, timeout_s: float, details: AttemptDetails
     ) -> StatusAnswer:
-        turn, paced_s = await self._turn(timeout_s, details.priority)
-        if turn is not Turn.GRANTED:
-            return no_turn(turn.value, timeout_s=timeout_s)
+        turn, paced_s = await self._turn(timeout_s, details)
+        if turn is Turn.SHED:
+            return no_turn(turn.value, again_in_s=timeout_s)
+        if turn is Turn.TOO_LATE:
+            return no_turn(turn.value, again_in_s=self._pacer.again_in_s(details.merchant_id))
         return await self._inquire_paced(operation, reference, timeout_s - paced_s, details, paced_s)
 
     async def _turn(
-        self, timeout_s: float, priority: InquiryPriority = InquiryPriority.SCHEDULED
+        self, timeout_s: float, details: AttemptDetails = NO_ATTEMPT_DETAILS
     ) -> tuple[Turn, float]:
         """Wait for a turn. Returns it with the seconds that the wait took."""
         began = self._clock.monotonic()
-        turn = await self._pacer.turn(timeout_s=timeout_s, priority=priority)
+        turn = await self._pacer.turn(
+            timeout_s=timeout_s,
+            priority=details.priority,
+            merchant_id=details.merchant_id,
+            since=details.order_created_at,
+        )
         return turn, self._clock.monotonic() - began
 
     @abstractmethod

@@ -1,12 +1,11 @@
 """Limits inquiries to the rate that a rail allows, over all processes together."""
 
-import itertools
-from bisect import insort
 from collections.abc import Callable
 from enum import Enum
 from typing import Protocol, runtime_checkable
 
 from synccash.payments.rail import InquiryPriority
+from synccash.rails.fair_turns import FairTurns, Waiting
 
 
 class Clock(Protocol):
@@ -21,7 +20,7 @@ class Turn(Enum):
 
     GRANTED = "granted"
     TOO_LATE = "status_cap"
-    """The turn would come after the caller's time-out; no turn is used."""
+    """The turn would come after the caller's time-out, or too many of its merchant wait; no turn is used."""
     SHED = "shed"
     """A recheck after the end: its share is used up, or other inquiries wait."""
 
@@ -48,7 +47,11 @@ _RECHECK_SHARE = 0.2
 _RECHECK_AFTER_S = 1.0
 # Those before a caller whose turn has come wake in the same round of the event loop.
 _YIELD_S = 0.001
-_Waiting = tuple[InquiryPriority, int]
+# A caller that waits holds a slot of the worker. So few of one merchant's wait that others find free slots,
+# and enough that no turn stays unused while those that were sent away come back.
+_OWN_WAIT_S = 1.0
+_OWN_LEAST = 8
+_AGAIN_MAX_S = 60.0
 
 
 def one_process() -> int:
@@ -57,11 +60,14 @@ def one_process() -> int:
 
 
 class Pacer:
-    """Hands out turns at even distances: the lowest priority number first, then first come.
+    """Hands out turns at even distances, in the order of `FairTurns`: merchants in rounds.
 
     `per_s` is the rate of the whole account; `processes` tells how many processes inquire now, this one among
     them, and each takes its share of the rate. Rechecks after the end take at most a fifth of that share, and
     never a turn that another inquiry waits for.
+
+    Of one merchant, as many callers wait as turns fit into a second, and at least 8. `again_in_s` tells the
+    others when to come back.
     """
 
     def __init__(self, per_s: float, clock: Clock, processes: Callable[[], int] = one_process) -> None:
@@ -70,47 +76,70 @@ class Pacer:
         self._processes = processes
         self._last = float("-inf")
         self._last_recheck = float("-inf")
-        self._numbers = itertools.count()
-        self._waiting: list[_Waiting] = []
+        self._turns = FairTurns()
+        self._booked_until: dict[str, float] = {}
         self.shed = 0
 
     @property
     def _distance_s(self) -> float:
         return self._alone_s * max(1, self._processes())
 
-    async def turn(self, *, timeout_s: float, priority: InquiryPriority = InquiryPriority.SCHEDULED) -> Turn:
+    async def turn(
+        self,
+        *,
+        timeout_s: float,
+        priority: InquiryPriority = InquiryPriority.SCHEDULED,
+        merchant_id: str = "",
+        since: float = 0.0,
+    ) -> Turn:
         """Wait for a turn, at most `timeout_s`. Returns TOO_LATE at once when no turn fits.
 
-        Inquiries of higher priority may overtake a waiting caller, which may then be too late.
+        `since` ranks the callers of one merchant: the earliest goes first. Inquiries of higher priority and
+        of other merchants may overtake a waiting caller, which may then be too late.
         """
         came_at = self._clock.monotonic()
-        entry = (priority, next(self._numbers))
-        insort(self._waiting, entry)
+        caller = self._turns.join(merchant_id, priority, since)
+        turn: Turn | None = None
         try:
-            return await self._wait(entry, came_at, came_at + timeout_s)
+            turn = await self._wait(caller, came_at, came_at + timeout_s)
+            return turn
         finally:
-            self._waiting.remove(entry)
+            if turn is not Turn.GRANTED:
+                self._turns.leave(caller)
 
-    async def _wait(self, entry: _Waiting, came_at: float, ends_at: float) -> Turn:
-        is_recheck = entry[0] is InquiryPriority.AFTER_END
+    def again_in_s(self, merchant_id: str) -> float:
+        """Return after how many seconds a caller that was too late should come again.
+
+        Each call books the merchant's next turn, so those that were sent away do not come back all together,
+        and the work of sending them away again is bounded.
+        """
+        now = self._clock.monotonic()
+        distance_s = self._distance_s * (1 + self._turns.merchants_beside(merchant_id))
+        # Those that wait now use the turns of half a second at least.
+        free_from = max(now + _OWN_WAIT_S / 2, self._booked_until.get(merchant_id, now))
+        booked = min(free_from + distance_s, now + _AGAIN_MAX_S)
+        self._booked_until = {name: until for name, until in self._booked_until.items() if until > now}
+        self._booked_until[merchant_id] = booked
+        return booked - now
+
+    async def _wait(self, caller: Waiting, came_at: float, ends_at: float) -> Turn:
+        is_recheck = caller.priority is InquiryPriority.AFTER_END
         while True:
             now, distance_s = self._clock.monotonic(), self._distance_s
-            if is_recheck and self._is_shed(entry, now, distance_s):
+            # Every waiter sleeps until its turn as computed now, or for a while, and computes it again.
+            place = self._turns.place(caller)
+            if is_recheck and (place > 0 or now < self._last_recheck + distance_s / _RECHECK_SHARE):
                 self.shed += 1
                 return Turn.SHED
-            # Every waiter sleeps until its turn as computed now, or for a while, and computes it again.
-            place = self._waiting.index(entry)
             own = max(came_at, self._last + distance_s, now - _CATCH_UP_S)
             moment = own + place * distance_s
-            if moment > ends_at:
+            own_most = max(_OWN_LEAST, _OWN_WAIT_S / distance_s)
+            if moment > ends_at or self._turns.ahead_of_own(caller) >= own_most:
                 return Turn.TOO_LATE
             if place == 0 and moment <= now:
                 self._last = own
                 if is_recheck:
                     self._last_recheck = now
+                self._turns.serve(caller)
                 return Turn.GRANTED
             await self._clock.sleep(min(max(moment - now, _YIELD_S), _RECHECK_AFTER_S))
-
-    def _is_shed(self, entry: _Waiting, now: float, distance_s: float) -> bool:
-        is_used_up = now < self._last_recheck + distance_s / _RECHECK_SHARE
-        return is_used_up or self._waiting[0] != entry

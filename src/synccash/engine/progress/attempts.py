@@ -124,6 +124,8 @@ class Attempts:
             original_transaction_id=debit.provider_transaction_id if debit else None,
             otp_outcome_unknown=is_otp_outcome_unknown(case, attempt),
             priority=_priority(case, attempt),
+            merchant_id=case.order.merchant_id,
+            order_created_at=case.order.created_at.timestamp(),
         )
 
     def excluded_rails(self, case: RoutedCase) -> frozenset[str]:
