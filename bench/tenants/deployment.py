@@ -22,6 +22,8 @@ from bench.payment_requests import payer_number, payment_body
 from bench.running_service import RunningService, add_merchants, running_service
 
 _PATIENCE_S = 90.0
+_CONFIRMED_WITHIN_S = 15.0
+"""A payment of the victim that succeeded later than this counts as late, also when the attack is over."""
 _ENDPOINTS = 16
 _LISTED = 120
 """So many payments of the attacker exist from the start: pages of 100 are full."""
@@ -153,8 +155,8 @@ class Deployment:
         return found
 
     def ends(self) -> dict[str, str]:
-        """Wait for the ends of the victim's payments; return how each ended by its id: its status,
-        and the reason where it has one."""
+        """Wait for the ends of the victim's payments; return how each ended by its id: its status, and the
+        reason where it has one; `succeeded late` after more than 15 s."""
         return asyncio.run(self._ends())
 
     def timeline(self, payment_id: str) -> str:
@@ -172,7 +174,7 @@ class Deployment:
             end = time.monotonic() + _PATIENCE_S
             while await connection.fetchval(_UNDER_WAY) and time.monotonic() < end:  # noqa: ASYNC110
                 await asyncio.sleep(0.5)
-            return {row["id"]: row["ended"] for row in await connection.fetch(_ENDS)}
+            return {row["id"]: row["ended"] for row in await connection.fetch(_ENDS, _CONFIRMED_WITHIN_S)}
         finally:
             await connection.close()
 
@@ -182,8 +184,15 @@ _UNDER_WAY = """
     WHERE merchant_id = 'mer_victim' AND status NOT IN ('succeeded', 'failed', 'canceled')
 """
 _ENDS = """
-    SELECT id, concat_ws(' ', status, status_detail, last_error->>'code') AS ended
-    FROM payments WHERE merchant_id = 'mer_victim'
+    SELECT p.id, CASE
+        WHEN p.status = 'succeeded' AND e.at > p.created_at + make_interval(secs => $1) THEN 'succeeded late'
+        ELSE concat_ws(' ', p.status, p.status_detail, p.last_error->>'code')
+    END AS ended
+    FROM payments p LEFT JOIN (
+        SELECT object_id, min(created_at) AS at FROM events
+        WHERE merchant_id = 'mer_victim' AND type = 'payment.succeeded' GROUP BY object_id
+    ) e ON e.object_id = p.id
+    WHERE p.merchant_id = 'mer_victim'
 """
 
 
