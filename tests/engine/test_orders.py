@@ -46,11 +46,15 @@ async def test_submitting_an_otp_starts_no_second_charge(desk: Desk):
 
 async def test_another_otp_is_accepted_after_a_wrong_one(desk: Desk):
     payment_id = await asked_for_otp(desk)
-    desk.second.otp_answer = SendAnswer(evidence=Evidence.REFUSED_FINAL)
+    refusal = Failure(FailureCode.PAYER_DECLINED, provider_code="invalid_otp")
+    desk.second.otp_answer = SendAnswer(evidence=Evidence.REFUSED_FINAL, failure=refusal)
     await desk.engine.submit_otp(TENANT, payment_id, "000000")
-    assert (await stands(desk, payment_id)).order.status is PaymentStatus.REQUIRES_ACTION
+    waiting = (await stands(desk, payment_id)).order
+    assert waiting.status is PaymentStatus.REQUIRES_ACTION
+    assert waiting.last_error == Failure(FailureCode.OTP_REFUSED, provider_code="invalid_otp")
     desk.second.otp_answer = ACCEPTED
     await desk.engine.submit_otp(TENANT, payment_id, "123456")
+    assert (await stands(desk, payment_id)).order.last_error is None
     assert [otp for _, otp in desk.second.passwords] == ["000000", "123456"]
 
 

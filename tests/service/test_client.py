@@ -164,6 +164,7 @@ async def test_the_right_otp_is_accepted_after_a_wrong_one(service: RunningServi
     assert (payment.status, payment.needs_otp) == ("requires_action", True)
     assert payment.next_action.display_text
     payment = await got(cash.submit_otp(payment.id, "000000"))
+    assert payment.last_error.code == "otp_refused"
     payment = await got(cash.wait(payment, every_s=0.05))
     assert payment.needs_otp
     payment = await got(cash.submit_otp(payment.id, OTP))

@@ -21,6 +21,7 @@ FailureCode = Literal[
     "insufficient_funds",
     "payer_timeout",
     "payer_declined",
+    "otp_refused",
     "invalid_payer",
     "payer_limit_reached",
     "payer_account_blocked",

@@ -19,6 +19,7 @@ class FailureCode(StrEnum):
     INSUFFICIENT_FUNDS = "insufficient_funds"
     PAYER_TIMEOUT = "payer_timeout"
     PAYER_DECLINED = "payer_declined"
+    OTP_REFUSED = "otp_refused"
     INVALID_PAYER = "invalid_payer"
     PAYER_LIMIT_REACHED = "payer_limit_reached"
     PAYER_ACCOUNT_BLOCKED = "payer_account_blocked"
@@ -45,6 +46,9 @@ _MEANINGS: dict[FailureCode, _Meaning] = {
     FailureCode.INSUFFICIENT_FUNDS: _Meaning("payer", _P, "The wallet does not hold enough money."),
     FailureCode.PAYER_TIMEOUT: _Meaning("payer", _P, "The payer did not approve in time."),
     FailureCode.PAYER_DECLINED: _Meaning("payer", _P, "The payer refused the payment."),
+    FailureCode.OTP_REFUSED: _Meaning(
+        "payer", _P, "The provider refused the one-time password; the payer can give another."
+    ),
     FailureCode.INVALID_PAYER: _Meaning("payer", _P, "The number has no wallet on this network."),
     FailureCode.PAYER_LIMIT_REACHED: _Meaning(
         "payer", _P, "The payment exceeds a limit of the payer's wallet."

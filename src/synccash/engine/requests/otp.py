@@ -15,6 +15,7 @@ from synccash.payments import lifecycle
 from synccash.payments.attempt import Attempt
 from synccash.payments.case import Lease, PaymentCase, ReleaseLease
 from synccash.payments.errors import ObjectNotFoundError, OtpTriesExceededError, StateConflictError
+from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.payment import Payment, PaymentStatus
 from synccash.payments.ports import Clock
 from synccash.payments.rail import NextActionType, SendAnswer, cause_facts
@@ -113,11 +114,21 @@ class OtpSubmitter:
 
     def _after(self, payment: Payment, live: Attempt, answer: SendAnswer, asked: Payment) -> Payment:
         """Return the payment with the payer's next action. This answer of a rail never ends a payment; only
-        an inquiry does."""
+        an inquiry does. A payment that waits for another password says why in `last_error`."""
         if answer.evidence is Evidence.AMBIGUOUS:
             return payment
-        action = answer.next_action if answer.evidence is Evidence.ACCEPTED else asked.next_action
-        return lifecycle.with_status_of(payment, live, now=self.clock.now(), action=action)
+        now = self.clock.now()
+        if answer.evidence is Evidence.ACCEPTED:
+            return lifecycle.with_status_of(payment, live, now=now, action=answer.next_action)
+        waiting = lifecycle.with_status_of(payment, live, now=now, action=asked.next_action)
+        return replace(waiting, last_error=_refusal(answer))
+
+
+def _refusal(answer: SendAnswer) -> Failure | None:
+    failure = answer.failure
+    if failure is None or failure.code is not FailureCode.PAYER_DECLINED:
+        return failure
+    return replace(failure, code=FailureCode.OTP_REFUSED)
 
 
 def _attempt_awaiting_otp(case: PaymentCase) -> Attempt:
