@@ -28,6 +28,14 @@ async def test_options_and_405_list_all_methods_of_a_path(api: Served):
         assert (path, wrong.status_code, _listed(wrong.headers["allow"])) == (path, 405, methods)
 
 
+async def test_options_need_no_key(api: Served):
+    options = await api.client.options("/api/v1/payments")
+    assert (options.status_code, _listed(options.headers["allow"])) == (
+        204,
+        {"GET", "HEAD", "OPTIONS", "POST"},
+    )
+
+
 async def test_options_of_an_unknown_path_is_404(api: Served):
     assert (await api.send("OPTIONS", "/paymets")).status_code == 404
 

@@ -395,6 +395,8 @@ async def test_a_payout_needs_a_second_operator_above_the_limit_only(database_ur
             path = f"/payouts/{made.json()['id']}/approve"
             answer = await service.send("kofi", "POST", path, {"reason": "wages"})
             assert answer.status_code == code, answer.text
+        expected = {"amount": 5001, "currency": "GHS", "livemode": False}
+        assert answer.json()["parameters"] == expected, "the second operator sees what is paid out"
 
 
 async def test_a_new_operator_needs_a_second_one_and_each_has_half_of_the_code(database_url):

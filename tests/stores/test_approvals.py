@@ -141,3 +141,18 @@ async def test_a_request_is_encrypted_between_its_approval_and_its_end(pool: Poo
     assert await approvals(pool, ROTATED).approval("apr_1") == ended
     stale = await PostgresResealing(Database(pool, encryption=ROTATED), ROTATED).stale()
     assert stale["approvals"] == 0
+
+
+async def test_ended_approvals_are_deleted_after_the_retention_and_waiting_ones_stay(pool: Pool):
+    store = approvals(pool, ENCRYPTION)
+    for number in range(1, 5):
+        action = Action(name="payout_approve", target=f"po_{number}", parameters={}, reason="known supplier")
+        await store.add(f"apr_{number}", action, by="operator:ama", valid_s=1e9)
+    for number in (1, 2):
+        await store.decline(f"apr_{number}", by="operator:kofi", reason="unknown supplier")
+    await pool.execute(
+        "UPDATE approvals SET requested_at = now() - interval '100 days' WHERE id IN ('apr_1', 'apr_3')"
+    )
+    assert await store.delete_ended(older_than_days=90) == 1
+    left = await pool.fetch("SELECT id FROM approvals ORDER BY id")
+    assert [row["id"] for row in left] == ["apr_2", "apr_3", "apr_4"]

@@ -17,6 +17,7 @@ from synccash.payments.payer_networks import payer_hash
 from synccash.payments.payment import PaymentStatus, RefundStatus
 from synccash.processes.housekeeping import RetentionLoop
 from synccash.stores.encryption import Encryption
+from synccash.stores.postgres.approvals import PostgresApprovals
 from synccash.stores.postgres.erasure import EVENTS_OF_OBJECTS, PostgresErasure
 from synccash.stores.postgres.payer_networks import PostgresNetworks
 from synccash.stores.postgres.pool import Pool
@@ -243,7 +244,9 @@ async def test_the_retention_erases_old_ended_orders_and_goes_on_behind_them(poo
             await end(world, number)
     await pool.execute("UPDATE payments SET created_at = now() - interval '100 days' WHERE id <> 'pay_5'")
     loop = RetentionLoop(
-        erasure(world, retention_days=90), PostgresRemovedEndpoints(world.order_store.database, 90)
+        erasure(world, retention_days=90),
+        PostgresRemovedEndpoints(world.order_store.database, 90),
+        PostgresApprovals(world.order_store.database),
     )
     await loop.erase_old()
     assert loop.erased == 0, "their events may still be delivered"

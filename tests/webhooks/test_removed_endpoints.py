@@ -6,6 +6,7 @@ from encryption_samples import ENCRYPTION
 from synccash.payments.request import Tenant
 from synccash.processes.housekeeping import RetentionLoop
 from synccash.stores.postgres import removed_endpoints
+from synccash.stores.postgres.approvals import PostgresApprovals
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.erasure import PostgresErasure
 from synccash.stores.postgres.pool import Pool
@@ -87,6 +88,6 @@ async def test_a_worker_deletes_it_too(pool: Pool):
     assert await webhooks.remove(TENANT, "we_1")
     await age(pool, "we_1", DAYS + 1)
     erasure = PostgresErasure(database, ENCRYPTION, 180, DAYS)
-    loop = RetentionLoop(erasure, PostgresRemovedEndpoints(database, DAYS))
+    loop = RetentionLoop(erasure, PostgresRemovedEndpoints(database, DAYS), PostgresApprovals(database))
     await loop.delete_endpoints()
     assert (loop.deleted, await ids(pool, "webhook_endpoints", "id")) == (1, [])

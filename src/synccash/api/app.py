@@ -116,8 +116,7 @@ def create_app(
     check_routes(served)
     for method, path in served:
         counts.register(method, path)
-    handlers = AllowedMethods.of(routes).answering_options(routes)  # pyright: ignore[reportArgumentType]
-    handlers = DirectRoutes(handlers, payment_routes(engine, reading))
+    handlers = DirectRoutes(routes, payment_routes(engine, reading))  # pyright: ignore[reportArgumentType]
     authenticated = Authentication(
         app=WholeBody(app=_wrapped(handlers, layers), refuse=refuse, timeout_s=body_timeout_s),
         keys=KnownKeys(keys),
@@ -131,7 +130,8 @@ def create_app(
     in_flight = in_flight or InFlight()
     in_flight.route_of = _templates(routes)
     return RequestContext(
-        app=_wrapped(authenticated, first_layers),
+        # Outside the authentication: the methods of a path are public, as the OpenAPI document is.
+        app=_wrapped(AllowedMethods.of(routes).answering_options(authenticated), first_layers),
         refuse=refuse,
         new_id=new_id,
         counts=counts,

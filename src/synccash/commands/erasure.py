@@ -26,7 +26,7 @@ def erase(
 
 def retention(*, json: bool = False) -> int:
     """Overwrite the personal data of all ended orders that are older than retention_days, and delete webhook
-    endpoints that were removed before.
+    endpoints that were removed and approvals that ended before.
 
     Workers do the same every hour.
     """

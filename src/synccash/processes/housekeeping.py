@@ -1,5 +1,6 @@
-"""Deletes idempotency claims and removed webhook endpoints, and erases the personal data of orders, after
-their retention; counts ended orders by minute. In batches; any number of processes may do it at once."""
+"""Deletes idempotency claims, removed webhook endpoints and ended approvals, and erases the personal data of
+orders, after their retention; counts ended orders by minute. In batches; any number of processes may do it
+at once."""
 
 import asyncio
 from contextlib import aclosing
@@ -9,6 +10,7 @@ import structlog
 
 from synccash.payments.errors import StoreUnavailableError
 from synccash.stores.encryption import DecryptionError
+from synccash.stores.postgres.approvals import PostgresApprovals
 from synccash.stores.postgres.claims import PostgresClaims
 from synccash.stores.postgres.erasure import PostgresErasure
 from synccash.stores.postgres.removed_endpoints import PostgresRemovedEndpoints
@@ -52,10 +54,12 @@ class Housekeeping:
 @dataclass(slots=True)
 class RetentionLoop:
     """Live: one per worker. Every hour erases the personal data of orders, and deletes removed webhook
-    endpoints, that are older than the retention; `erased` and `deleted` count them."""
+    endpoints and ended approvals, that are older than the retention; `erased` and `deleted` count the orders
+    and the endpoints."""
 
     erasure: PostgresErasure
     endpoints: PostgresRemovedEndpoints
+    approvals: PostgresApprovals
     erased: int = 0
     deleted: int = 0
     _done: dict[str, str] = field(default_factory=lambda: {"payments": "", "payouts": ""})
@@ -67,6 +71,7 @@ class RetentionLoop:
             try:
                 await self.erase_old()
                 await self.delete_endpoints()
+                await self.delete_approvals()
             except (StoreUnavailableError, DecryptionError) as error:
                 log.warning("retention_put_off", reason=str(error))
             await _pause(self._stopped, _RETENTION_PAUSE_S)
@@ -103,6 +108,12 @@ class RetentionLoop:
                 if self._stopped.is_set():
                     return
                 await _pause(self._stopped, _BATCH_PAUSE_S)
+
+    async def delete_approvals(self) -> None:
+        """Delete all ended approvals that are due."""
+        deleted = await self.approvals.delete_ended(older_than_days=self.endpoints.retention_days)
+        if deleted:
+            log.info("ended_approvals_deleted", approvals=deleted)
 
 
 @dataclass(slots=True)

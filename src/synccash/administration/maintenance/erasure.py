@@ -8,6 +8,7 @@ from synccash.administration.database import with_database, write_audit_entry
 from synccash.administration.errors import AdministrationError
 from synccash.payments.payer import Msisdn
 from synccash.settings.loader import Settings
+from synccash.stores.postgres.approvals import PostgresApprovals
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.erasure import FoundOrder, PostgresErasure
 from synccash.stores.postgres.lookup_key import WRONG_LOOKUP_KEY, is_lookup_key_wrong
@@ -79,7 +80,12 @@ def erase_old(settings: Settings) -> list[dict[str, Any]]:
             done.append({"table": table, "orders": total})
         endpoints = PostgresRemovedEndpoints(database, days)
         deleted = [step async for step in endpoints.delete_old()]
-        return [*done, {"table": "webhook_endpoints", "rows": sum(deleted)}]
+        approvals = await PostgresApprovals(database).delete_ended(older_than_days=days)
+        return [
+            *done,
+            {"table": "webhook_endpoints", "rows": sum(deleted)},
+            {"table": "approvals", "rows": approvals},
+        ]
 
     return with_database(settings, write)
 

@@ -73,6 +73,7 @@ class ApprovedActions:
                 role=operator,
                 notes_itself=True,
                 was_executed=self._was_decided,
+                details=self._payout_details,
             ),
             "payment_return_surplus": ActionRule(
                 run=self._return_surplus,
@@ -280,6 +281,10 @@ class ApprovedActions:
     async def _is_large_payout(self, action: Action) -> bool:
         case = await self._require(action.target, OrderKind.PAYOUT, StatusDetail.RISK_REVIEW)
         return case.order.amount > self.payout_above
+
+    async def _payout_details(self, action: Action) -> Mapping[str, Any]:
+        payout = (await self._case(action.target, OrderKind.PAYOUT)).order
+        return {"amount": payout.amount, "currency": payout.currency, "livemode": payout.livemode}
 
     async def _is_large_surplus(self, action: Action) -> bool:
         case = await self._case(action.target, OrderKind.PAYMENT)

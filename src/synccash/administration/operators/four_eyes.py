@@ -54,7 +54,8 @@ class ActionRule:
     must still be when it is approved. `notes_itself`: `run` writes the audit entry in the transaction of the
     change, and without `was_executed` also records the execution of an approval there. `was_executed` tells,
     for changes of orders, whether an approval has changed the order already. `needs_operator` tells whether
-    an admin key cannot execute it, also where no second operator is needed.
+    an admin key cannot execute it, also where no second operator is needed. `details` adds parameters that
+    the second operator has to see, such as the amount.
     """
 
     run: Callable[[Action, str], Awaitable[bytes]]
@@ -63,6 +64,7 @@ class ActionRule:
     notes_itself: bool = False
     was_executed: Callable[[Action, str], Awaitable[bool]] | None = None
     needs_operator: Callable[[Action], Awaitable[bool]] | None = None
+    details: Callable[[Action], Awaitable[Mapping[str, Any]]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,8 @@ class FourEyes:
                 raise SecondOperatorError(
                     "this action needs two operators by name, and an admin key is none: sign in as one"
                 )
+            if rule.details is not None:
+                action = replace(action, parameters={**action.parameters, **await rule.details(action)})
             approval_id = self.identities.new("apr")
             by, note = caller.actor_id, audit_note(caller.actor_id, f"{action.name}_request", action)
             return await self.store.add(approval_id, action, by=by, valid_s=self.valid_s, note=note)

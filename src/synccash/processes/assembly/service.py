@@ -49,6 +49,7 @@ from synccash.processes.service_guard import ServiceGuard
 from synccash.resilience.registry import Registry
 from synccash.settings.loader import Settings
 from synccash.settings.secret import Secret
+from synccash.stores.postgres.approvals import PostgresApprovals
 from synccash.stores.postgres.audit import PostgresAudit
 from synccash.stores.postgres.balances import PostgresBalances
 from synccash.stores.postgres.claims import PostgresClaims
@@ -238,6 +239,7 @@ def _retention(wiring: Wiring) -> RetentionLoop | None:
     return RetentionLoop(
         PostgresErasure(database, database.encryption, settings.refundable_days, days),
         PostgresRemovedEndpoints(database, days),
+        PostgresApprovals(database),
     )
 
 

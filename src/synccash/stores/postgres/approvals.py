@@ -73,6 +73,12 @@ WHERE id = $1 AND execute_until = $2 AND status = 'approved'
 RETURNING {_COLUMNS}
 """  # noqa: S608
 
+_DELETE_ENDED = """
+DELETE FROM approvals
+WHERE status NOT IN ('pending', 'approved') AND requested_at < now() - make_interval(days => $1)
+RETURNING id
+"""
+
 DECISION_REASON: Final = "decision_reason"
 FAILURE: Final = "failure"
 
@@ -115,6 +121,12 @@ class PostgresApprovals:
             return stored
         waiting = await self.database.repeat(_OPEN, action.name, action.target)
         raise AlreadyWaitingError(waiting[0]["id"] if waiting else approval_id)
+
+    async def delete_ended(self, *, older_than_days: int) -> int:
+        """Delete approvals that were requested so long ago and do not wait; return how many. The audit log
+        keeps who requested and decided what."""
+        await self.database.repeat(_EXPIRE)
+        return len(await self.database.repeat(_DELETE_ENDED, older_than_days))
 
     async def approval(self, approval_id: str) -> Approval | None:
         """Return an approval; None if there is none with this id."""

@@ -15,6 +15,7 @@ from synccash.stores.postgres.pool import Connection, connect_to_primary
 
 _DELETES = frozenset(
     {
+        "approvals",
         "balance_fees",
         "deliveries",
         "due_payments",
