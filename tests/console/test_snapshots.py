@@ -89,6 +89,24 @@ async def test_a_session_that_ended_elsewhere_ends_the_stream_at_the_next_heartb
     assert b": heartbeat\n\n" in frames
 
 
+async def test_a_session_that_ended_elsewhere_ends_the_stream_while_snapshots_keep_coming():
+    now, valid = [0.0], [True]
+    hub, _ = hub_that_counts(pause_s=0.0, heartbeat_s=2.0, clock=lambda: now[0])
+
+    async def is_signed_in(_viewer):
+        return valid[0]
+
+    stream = hub.stream(viewer("a"), is_signed_in)
+    for _ in range(4):
+        assert await anext(stream) != END
+    valid[0] = False
+    assert await anext(stream) != END, "it was checked a moment ago"
+    now[0] = 2.0
+    assert await anext(stream) == END
+    with pytest.raises(StopAsyncIteration):
+        await anext(stream)
+
+
 async def test_closing_ends_all_streams_so_that_the_server_can_stop():
     hub, _ = hub_that_counts(pause_s=3_600)
     streams = [hub.stream(viewer(str(n)), always) for n in range(3)]

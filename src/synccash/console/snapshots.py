@@ -1,6 +1,7 @@
 """Streams the overview to all viewers as server-sent events: one snapshot at a time for the process."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -11,8 +12,9 @@ from synccash.middleware.refusal import Scope
 log = structlog.get_logger("synccash.console")
 PAUSE_S = 2.0
 """Pause between two snapshots, in seconds."""
-HEARTBEAT_S = 10.0
-"""A viewer gets something at least this often, so that proxies and browsers keep the connection."""
+HEARTBEAT_S = 2.0
+"""A viewer gets something at least this often, so that proxies and browsers keep the connection, and its
+session is checked as often."""
 END = b"event: end\ndata: signed out\n\n"
 
 
@@ -36,6 +38,7 @@ class SnapshotHub:
 
     pause_s: float = PAUSE_S
     heartbeat_s: float = HEARTBEAT_S
+    clock: Callable[[], float] = time.monotonic
     _load: Load | None = None
     _viewers: list[Viewer] = field(default_factory=list[Viewer])
     _frame: bytes = b""
@@ -59,13 +62,18 @@ class SnapshotHub:
         A viewer who reads slowly misses snapshots, and gets the latest one next.
         """
         self._viewers.append(viewer)
-        seen = 0
+        seen, checked_at = 0, self.clock()
         if self._loop is None or self._loop.done():
             self._loop = asyncio.create_task(self._refresh())
             seen = self._number  # The latest snapshot is as old as the last viewer.
         try:
             yield b"retry: 2000\n\n"
             while not self._is_closed:
+                if self.clock() - checked_at >= self.heartbeat_s:
+                    if not await is_signed_in(viewer):
+                        yield END
+                        return
+                    checked_at = self.clock()
                 if not self._is_viewer(viewer):
                     yield END
                     return
@@ -73,9 +81,6 @@ class SnapshotHub:
                     seen = self._number
                     yield self._frame
                 elif not await self._wait():
-                    if not await is_signed_in(viewer):
-                        yield END
-                        return
                     yield b": heartbeat\n\n"
         finally:
             if self._is_viewer(viewer):

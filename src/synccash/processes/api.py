@@ -111,7 +111,8 @@ def application(service: Service, settings: Settings, console: Console | None = 
 
 def build_console(service: Service, loaded: LoadedSettings) -> Console:
     """The console over the live parts of a process."""
-    known = KnownKeys(_caller_store(service))
+    # Streams end this long after their session and the next heartbeat.
+    known = KnownKeys(_caller_store(service), valid_s=2.0)
 
     async def credential(scope: Scope, token_hash: bytes) -> Credential | None:
         found = await known.find(token_hash, lambda: service.guard.check_unknown_key(scope))
