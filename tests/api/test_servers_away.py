@@ -25,6 +25,7 @@ NEEDS_NONE = {
     "GET /docs/problems": 200,
     "GET /api/v1/resilience/circuit-breakers": 200,
     "GET /api/v1/resilience/circuit-breakers/{name}": 200,
+    "GET /api/v1/resilience/rate-limits": 200,
     "GET /api/v1/resilience/rate-limits/{key}/{endpoint}": 200,
     "GET /api/v1/resilience/floats": 200,
     "GET /api/v1/resilience/health": 200,

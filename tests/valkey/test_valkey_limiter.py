@@ -91,7 +91,7 @@ async def test_every_key_expires_when_it_no_longer_matters_and_all_share_one_slo
             await limiter.check("e", [Demand(strict, "a"), Demand(USER, "ama")])
     with redis.Redis.from_url(valkey_url) as client:
         keys = client.keys()
-        assert len(keys) == 2
+        assert len(keys) == 3
         assert all(0 < client.pttl(key) <= 3_605_000 for key in keys)
         assert all(key.startswith(b"{synccash:rl}:") for key in keys)
 
@@ -197,6 +197,38 @@ async def test_an_operator_blocks_and_unblocks_a_key_in_all_processes(valkey_url
         await one.unblock(USER, "ama")
         assert (await one.check("p", BOTH)).allowed
         assert (await other.check("p", BOTH)).allowed
+
+
+async def test_the_blocked_keys_of_all_processes_are_listed_until_their_blocks_end(valkey_url):
+    strict = Limit(name="s", scope="ip", quota=1, period_s=60, block=Block(violations=1, duration_s=100))
+    long_id = "x" * 200
+    async with limiting(valkey_url) as one, limiting(valkey_url) as other:
+        for _ in range(2):
+            await one.check("e", [Demand(strict, "2001:db8::/64")])
+        await one.block(USER, "mer:test:~ama", 60)
+        await one.block(USER, long_id, 30)
+        found, complete = await other.blocked(10)
+        assert complete
+        assert [(key.limit_key, key.id) for key in found[:2]] == [
+            ("ip:s", "2001:db8::/64"),
+            ("user:payment_initiation", "mer:test:~ama"),
+        ]
+        assert (await other.blocked(1))[0] == found[:1]
+        await other.unblock(USER, found[2].id)
+        await other.unblock(strict, "2001:db8::/64")
+        assert [key.id for key in (await one.blocked(10))[0]] == ["mer:test:~ama"]
+        assert (await one.peek([Demand(USER, long_id)])).statuses[0].blocked_until_us == 0
+        await one.block(USER, "mer:test:~ama", 0.001)
+        async with asyncio.timeout(30):
+            while (await one.blocked(10))[0]:  # noqa: ASYNC110 - a server sets no event
+                await asyncio.sleep(0)
+
+
+async def test_without_valkey_the_keys_that_this_process_blocked_are_listed():
+    async with limiting("valkey://127.0.0.1:1/0") as limiter:
+        await limiter.block(USER, "ama", 60)
+        found, complete = await limiter.blocked(10)
+    assert ([key.id for key in found], complete) == (["ama"], False)
 
 
 async def test_an_operators_block_keeps_the_used_units(valkey_url):

@@ -19,6 +19,7 @@ ROUTE_ROLES: Mapping[str, OperatorRole] = {
     "GET /resilience/circuit-breakers/{name}": _V,
     "POST /resilience/circuit-breakers/{name}/reset": _O,
     "POST /resilience/circuit-breakers/{name}/force-open": _O,
+    "GET /resilience/rate-limits": _V,
     "GET /resilience/rate-limits/{key}/{endpoint}": _V,
     "DELETE /resilience/rate-limits/{key}/{endpoint}": _O,
     "POST /resilience/rate-limits/{key}/{endpoint}/block": _O,

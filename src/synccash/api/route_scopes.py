@@ -49,6 +49,7 @@ ROUTE_SCOPES: Mapping[tuple[str, str], AccessScope | None] = MappingProxyType(
         ("GET", f"{BASE}/resilience/circuit-breakers/{{name}}"): _SEE,
         ("POST", f"{BASE}/resilience/circuit-breakers/{{name}}/reset"): _MANAGE,
         ("POST", f"{BASE}/resilience/circuit-breakers/{{name}}/force-open"): _MANAGE,
+        ("GET", f"{BASE}/resilience/rate-limits"): _SEE,
         ("GET", f"{BASE}/resilience/rate-limits/{{key}}/{{endpoint}}"): _SEE,
         ("DELETE", f"{BASE}/resilience/rate-limits/{{key}}/{{endpoint}}"): _MANAGE,
         ("POST", f"{BASE}/resilience/rate-limits/{{key}}/{{endpoint}}/block"): _MANAGE,

@@ -83,9 +83,12 @@ class ActionSpec:
         return "{" in self.route
 
     def path(self, target: str) -> tuple[str, ...]:
-        """Return the path of the API's call, below the base path."""
+        """Return the path of the API's call, below the base path. A target of two parts has an @ between
+        them."""
         parts = self.route.partition(" ")[2].strip("/").split("/")
-        return tuple(target if part.startswith("{") else part for part in parts)
+        has_two = sum(part.startswith("{") for part in parts) > 1
+        targets = iter(target.rsplit("@", 1) if has_two else [target])
+        return tuple(next(targets, "") if part.startswith("{") else part for part in parts)
 
     def body(self, form: Mapping[str, str]) -> dict[str, Any] | None:
         """Return the body of the API's call. Raises InvalidFieldError."""
@@ -290,6 +293,17 @@ _SPECS = (
         is_dangerous=True,
         back=_BREAKER,
         done="The breaker is forced open in all processes.",
+    ),
+    ActionSpec(
+        name="unblock-key",
+        route="DELETE /resilience/rate-limits/{key}/{endpoint}",
+        title="Unblock a key",
+        button="Unblock",
+        consequence="Ends the block and forgets what the key has used of its limits. Other processes may "
+        "refuse it for 2 seconds more.",
+        fields=(_REASON,),
+        back="/console/limits",
+        done="The key is unblocked.",
     ),
     ActionSpec(
         name="add-merchant",

@@ -59,7 +59,7 @@ def build_environment(static_files: Mapping[str, StaticFile]) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    filters: dict[str, Any] = {
         "money": money,
         "number": masked_number,
         "when": when,
@@ -71,7 +71,10 @@ def build_environment(static_files: Mapping[str, StaticFile]) -> Environment:
         "countdown": countdown,
         "reason": breaker_reason,
         "why": explain_status,
+        "seconds_until": seconds_until,
+        "scope": scope_words,
     }
+    environment.filters.update(filters)
     environment.globals["static"] = lambda name: f"/console/static/{name}?v={static_files[name].version}"  # pyright: ignore[reportArgumentType]
     environment.globals["link"] = link  # pyright: ignore[reportArgumentType]
     return environment
@@ -125,6 +128,19 @@ def countdown(seconds_left: float | None) -> Markup:
         return Markup("–")
     left = max(0, round(seconds_left))
     return Markup('<span data-countdown="{}">{} s</span>').format(left, left)
+
+
+def seconds_until(at: str) -> float:
+    """Return the seconds from now until a time."""
+    return (datetime.fromisoformat(at) - datetime.now(UTC)).total_seconds()
+
+
+_SCOPES = {"user": "wallet or customer", "ip": "address", "api_key": "API key", "global": "all requests"}
+
+
+def scope_words(scope: str) -> str:
+    """Write what a limit counts by."""
+    return _SCOPES.get(scope, words(scope))
 
 
 def words(code: object) -> str:

@@ -27,7 +27,7 @@ from synccash.payments.request import Tenant
 from synccash.resilience.client_address import Address, Network, client_address, client_ip
 from synccash.resilience.limit_headers import limit_headers, raw_limit_headers
 from synccash.resilience.limit_policies import ConfiguredLimits
-from synccash.resilience.rate_limiter import Decision, Demand, Limit, LimitStatus, MemoryLimiter
+from synccash.resilience.rate_limiter import BlockedKey, Decision, Demand, Limit, LimitStatus, MemoryLimiter
 from synccash.stores.encryption import IDEMPOTENCY_KEY, DecryptionError, Encryption
 from synccash.stores.valkey.limits.rate_limiter import LimiterCounts
 from synccash.stores.valkey.limits.script import answer_key
@@ -89,6 +89,7 @@ class Limiter(Protocol):
     async def peek(self, demands: Sequence[Demand]) -> Decision: ...
     async def block(self, limit: Limit, id: str, duration_s: float) -> bool: ...  # noqa: A002
     async def unblock(self, limit: Limit, id: str) -> bool: ...  # noqa: A002 - the field's word
+    async def blocked(self, most: int) -> tuple[Sequence[BlockedKey], bool]: ...
 
 
 class Answers(Protocol):
@@ -139,6 +140,10 @@ class LocalLimiter:
         """Remove a key's block, its violations and its use."""
         self.memory.unblock(limit, id)
         return True
+
+    async def blocked(self, most: int) -> tuple[Sequence[BlockedKey], bool]:
+        """Return the keys that are blocked now, and whether these are all of them."""
+        return self.memory.blocked(most), True
 
 
 def _no_recovery() -> Recovery:

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from heapq import nlargest
 from threading import RLock
 from typing import Any, NamedTuple
 
@@ -35,6 +36,7 @@ from synccash.resilience.limits import (
 __all__ = [
     "Algorithm",
     "Block",
+    "BlockedKey",
     "Decision",
     "Demand",
     "FailPolicy",
@@ -97,6 +99,14 @@ class LimitStatus(NamedTuple):
     retry_us: int
     reset_us: int
     blocked_until_us: int = 0
+
+
+class BlockedKey(NamedTuple):
+    """A key that is blocked: the key of its limit, its id, and until when (microseconds since the epoch)."""
+
+    limit_key: str
+    id: str
+    until_us: int
 
 
 class Decision(NamedTuple):
@@ -290,6 +300,17 @@ class MemoryLimiter:
         with self._lock:
             self._penalties.pop((limit.key, id), None)
             self._states.get(limit.key, {}).pop(id, None)
+
+    def blocked(self, most: int) -> list[BlockedKey]:
+        """Return the keys that are blocked now, at most `most`, those blocked longest first."""
+        with self._lock:
+            now = self.clock_us()
+            found = [
+                BlockedKey(limit_key, name, one.until)
+                for (limit_key, name), one in self._penalties.items()
+                if one.until > now
+            ]
+        return nlargest(most, found, key=lambda one: one.until_us)
 
     def __len__(self) -> int:
         with self._lock:

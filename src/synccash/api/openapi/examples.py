@@ -534,6 +534,17 @@ ANSWER_EXAMPLES: Mapping[str, Mapping[str, Any]] = {
             }
         ],
     },
+    "BlockedKeyList": {
+        "degraded": False,
+        "data": [
+            {
+                "key": "ip:192.0.2.9",
+                "endpoint": "payment_initiation",
+                "policy": "ip",
+                "blocked_until": _EXPIRES,
+            }
+        ],
+    },
     "IdempotencyStatsShown": {
         "window_s": 3600.0,
         "claims": {"completed": 1820, "processing": 3, "overdue": 0, "oldest_processing_s": 0.8},

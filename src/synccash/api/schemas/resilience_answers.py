@@ -122,6 +122,22 @@ class RateLimitsShown(msgspec.Struct):
     data: Annotated[list[RateLimitShown], described("The limits that apply")]
 
 
+class BlockedKeyShown(msgspec.Struct):
+    """A key that is blocked after too many refusals, or by an operator."""
+
+    key: Annotated[str, described("scope:id; key and endpoint together unblock it")]
+    endpoint: Annotated[str, described("An endpoint where the limit applies")]
+    policy: Annotated[str, described("The name of the limit")]
+    blocked_until: Annotated[Moment, described("When the block ends")]
+
+
+class BlockedKeyList(msgspec.Struct):
+    """Keys that are blocked now."""
+
+    degraded: Annotated[bool, described("true: of one process only, because Valkey is unreachable")]
+    data: Annotated[list[BlockedKeyShown], described("The keys, those that stay blocked longest first")]
+
+
 class ClaimStatisticsShown(msgspec.Struct):
     """The claims of Idempotency-Keys in PostgreSQL."""
 

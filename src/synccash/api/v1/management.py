@@ -25,7 +25,7 @@ from synccash.payments.operator import (
 )
 from synccash.payments.request import Tenant
 from synccash.resilience.limit_policies import ConfiguredLimits
-from synccash.resilience.rate_limiter import Decision, Demand, Limit
+from synccash.resilience.rate_limiter import BlockedKey, Decision, Demand, Limit
 
 
 class Breakers(Protocol):
@@ -48,6 +48,10 @@ class Limits(Protocol):
 
     async def unblock(self, limit: Limit, id: str) -> bool:  # noqa: A002
         """Remove a key's block, violations and use. False when that is in force in this process only."""
+        ...
+
+    async def blocked(self, most: int) -> tuple[Sequence[BlockedKey], bool]:
+        """Return the keys that are blocked longest. False when they are those of this process only."""
         ...
 
 

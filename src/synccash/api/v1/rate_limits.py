@@ -7,22 +7,45 @@ from typing import Annotated, Any
 
 from litestar import delete, get, post
 from litestar.di import NamedDependency as Given
-from litestar.params import JSONBody, PathParameter
+from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from synccash.api.calls import OPTIONAL_BODY, AnyRequest, Json, answers, json
 from synccash.api.problem import ProblemError, invalid, not_found
 from synccash.api.schemas.requests import BlockBody, ReasonBody
-from synccash.api.schemas.resilience_answers import RateLimitsShown
+from synccash.api.schemas.resilience_answers import BlockedKeyList, RateLimitsShown
 from synccash.api.v1.management import Management, ReasonParameter, reason_of
 from synccash.middleware.request_guard import HASHED_USER
 from synccash.payments.document import moment
 from synccash.payments.payer import Msisdn
 from synccash.resilience.client_address import UNKNOWN, client_address
-from synccash.resilience.rate_limiter import Demand, LimitStatus
+from synccash.resilience.rate_limiter import Demand, Limit, LimitStatus
 
 Name = Annotated[str, PathParameter()]
 _SCOPES = ("user", "ip", "api_key", "endpoint", "global")
 _PATH = "/rate-limits/{key:str}/{endpoint:str}"
+
+
+@get("/rate-limits", responses=answers({200: BlockedKeyList}, 422))
+async def list_blocked_keys(
+    management: Given[Management],
+    operator: Given[str],
+    limit: Annotated[int, QueryParameter(ge=1, le=1000, description="Maximum number of keys")] = 100,
+) -> Json:
+    """List the keys that are blocked now, those that stay blocked longest first. Users are hashed."""
+    del operator
+    found, complete = await management.limits.blocked(limit)
+    names = {one.key: (name, one.name) for name, one in _endpoint_limits(management)}
+    data = [
+        {
+            "key": f"{scope}:{_plain_address(one.id) if scope == 'ip' else one.id}",
+            "endpoint": names[one.limit_key][0],
+            "policy": names[one.limit_key][1],
+            "blocked_until": moment(datetime.fromtimestamp(one.until_us / 1_000_000, UTC)),
+        }
+        for one in found
+        if one.limit_key in names and (scope := one.limit_key.partition(":")[0])
+    ]
+    return json({"degraded": not complete, "data": data})
 
 
 @get(_PATH, responses=answers({200: RateLimitsShown}, 422))
@@ -74,6 +97,19 @@ async def block_key(
     )
     complete = await _each(demands, lambda one: management.limits.block(one.limit, one.id, data.duration))
     return await _shown(management, key, endpoint, demands, complete=complete)
+
+
+def _endpoint_limits(management: Management) -> list[tuple[str, Limit]]:
+    """Return each limit with an endpoint where it applies; any will do for one that is shared by all."""
+    book = management.book
+    limits = [(name, limit) for name, limits in book.endpoints.items() for limit in limits]
+    shared = [(name, limit) for name in list(book.endpoints)[:1] for limit in book.shared]
+    return [*shared, *limits[::-1]]
+
+
+def _plain_address(id: str) -> str:  # noqa: A002 - the field's word
+    """Return an address without the length of its network, whose slash would end a part of the path."""
+    return id.partition("/")[0]
 
 
 async def _each(demands: Sequence[Demand], act: Callable[[Demand], Awaitable[bool]]) -> bool:

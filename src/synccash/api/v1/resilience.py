@@ -22,7 +22,7 @@ from synccash.api.schemas.resilience_answers import (
     ResilienceHealthShown,
 )
 from synccash.api.v1.management import Management, ReasonParameter, reason_of
-from synccash.api.v1.rate_limits import block_key, get_limits, unblock_key
+from synccash.api.v1.rate_limits import block_key, get_limits, list_blocked_keys, unblock_key
 from synccash.api.v1.routes import dry_run
 from synccash.api.v1.troubles import (
     SENDS_HELD,
@@ -187,6 +187,7 @@ RESILIENCE = Router(
         get_breaker,
         reset_breaker,
         force_open_breaker,
+        list_blocked_keys,
         get_limits,
         unblock_key,
         block_key,

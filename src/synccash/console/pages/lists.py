@@ -12,6 +12,7 @@ from synccash.console.visit import Html, Visit
 from synccash.payments.access import OperatorRole
 
 _AUDIT_PAGE = 100
+_BLOCKED_MAX = 200
 _NO_ENTRY = 2**53
 """A position above those of all entries: an export from there has the newest seal alone."""
 _AUDIT_FILTERS = ("actor", "action", "target")
@@ -36,6 +37,13 @@ async def webhooks(visit: Given[Visit]) -> Html:
     reading = visit.site.parts.reading
     endpoints, undelivered = await asyncio.gather(reading.endpoints(), reading.undelivered(50))
     return visit.page("webhooks.html", endpoints=endpoints, undelivered=undelivered)
+
+
+@get("/limits")
+async def limits(visit: Given[Visit]) -> Html:
+    """Show the keys that rate limits block now."""
+    found = await visit.api("GET", "resilience", "rate-limits", query={"limit": _BLOCKED_MAX})
+    return visit.page("limits.html", keys=found["data"], degraded=found["degraded"], most=_BLOCKED_MAX)
 
 
 @get("/merchants")

@@ -28,6 +28,11 @@ local values = call('MGET', unpack(KEYS))
 local fulls = {}
 -- By key: the time until which a changed value matters, for its expiry. Keys without an entry are not written.
 local ends = {}
+-- By key: the end of its block, for keys that this batch has blocked.
+local blocks = {}
+-- The blocked keys by the end of their blocks, for the operator's list. It holds those that are blocked longest:
+-- who makes up addresses must not fill the memory.
+local BLOCKED, LISTED_AT_MOST = '{synccash:rl}:blocked', 10000
 
 local int = function(x) return string.format('%.0f', x) end
 
@@ -104,18 +109,19 @@ local function record_violation(d)
   local till, level, count, closing = penalty_numbers(d)
   if now >= closing then count = 0; closing = now + d.within end
   count = count + 1
-  local blocks = count >= d.violations
-  if blocks then
+  local is_blocked = count >= d.violations
+  if is_blocked then
     if now >= till + d.cap then level = 0 end
     till = now + min(d.length * 2 ^ min(level, 30), d.cap)
     level = level + 1
     count = 0
     closing = 0
     d.ends = till
+    blocks[d.key] = till
   end
   d.penalty = int(till) .. ' ' .. int(level) .. ' ' .. int(count) .. ' ' .. int(closing)
   store(d)
-  return blocks
+  return is_blocked
 end
 
 local function demand(t, key, stored)
@@ -233,5 +239,14 @@ end
 
 for key, ends_at in pairs(ends) do
   call('SET', KEYS[key], values[key], 'PX', max(1, floor((ends_at - now + 999) / 1000)))
+end
+for key, till in pairs(blocks) do
+  call('ZADD', BLOCKED, int(till), KEYS[key])
+end
+if next(blocks) then
+  call('ZREMRANGEBYSCORE', BLOCKED, '-inf', int(now))
+  call('ZREMRANGEBYRANK', BLOCKED, 0, -LISTED_AT_MOST - 1)
+  local last = call('ZREVRANGE', BLOCKED, 0, 0, 'WITHSCORES')[2]
+  call('PEXPIRE', BLOCKED, max(1, floor((tonumber(last) - now + 999) / 1000)))
 end
 return reply

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from synccash.resilience.circuit_breaker import CircuitBreaker
 from synccash.resilience.profiles import VALKEY
-from synccash.resilience.rate_limiter import Decision, Demand, Limit, LimitStatus, MemoryLimiter
+from synccash.resilience.rate_limiter import BlockedKey, Decision, Demand, Limit, LimitStatus, MemoryLimiter
 from synccash.settings.secret import Secret
 from synccash.stores.valkey.client import UNREACHABLE
 from synccash.stores.valkey.limits import script as script
@@ -113,7 +113,7 @@ class ValkeyLimiter:
         """Block a key in all processes. False: Valkey is unavailable; the key is blocked in this one only."""
         self._local.block(limit, id, duration_s)
         key, duration_ms = script.state_key(limit, id), max(1, round(duration_s * 1_000))
-        return await self._succeeds(b"EVAL", script.BLOCK, 1, key, duration_ms)
+        return await self._succeeds(b"EVAL", script.BLOCK, 2, key, script.BLOCKED_KEYS, duration_ms)
 
     async def unblock(self, limit: Limit, id: str) -> bool:  # noqa: A002
         """Remove a key's block, violations and used units. False: Valkey is unavailable, so they are removed
@@ -121,7 +121,19 @@ class ValkeyLimiter:
         """
         self._cached_blocks.pop((limit.key, id), None)
         self._local.unblock(limit, id)
-        return await self._succeeds("DEL", script.state_key(limit, id))
+        return await self._succeeds(
+            b"EVAL", script.UNBLOCK, 2, script.state_key(limit, id), script.BLOCKED_KEYS
+        )
+
+    async def blocked(self, most: int) -> tuple[Sequence[BlockedKey], bool]:
+        """Return the keys that are blocked now, at most `most`, those blocked longest first. False: Valkey is
+        unavailable; these are the keys that this process has blocked.
+        """
+        try:
+            reply = await self._connection.call(b"EVAL", script.BLOCKED, 1, script.BLOCKED_KEYS, most)
+        except UNREACHABLE:
+            return self._local.blocked(most), False
+        return script.decode_blocked(reply), True
 
     async def _succeeds(self, *command: bytes | str | int) -> bool:
         try:

@@ -8,23 +8,46 @@ from typing import Any, assert_never
 import msgspec
 
 from synccash.resilience.fast_tuple import make_namedtuple
-from synccash.resilience.rate_limiter import Algorithm, Decision, Demand, Limit, LimitStatus
+from synccash.resilience.rate_limiter import Algorithm, BlockedKey, Decision, Demand, Limit, LimitStatus
 
 SOURCE = files("synccash.stores.valkey.limits").joinpath("limits.lua").read_bytes()
 DIGEST = sha1(SOURCE, usedforsecurity=False).hexdigest().encode()
 # Blocks a key for ARGV[1] milliseconds and keeps the state of its limit, which is stored in the same value.
+# KEYS[2] lists the blocked keys by the end of their blocks, as `limits.lua` does.
 BLOCK = b"""
 local t = redis.call('TIME')
 local till = t[1] * 1000000 + t[2] + ARGV[1] * 1000
 local counted = string.match(redis.call('GET', KEYS[1]) or '', '^[^|]*')
 redis.call('SET', KEYS[1], counted .. string.format('|%.0f 0 0 0', till), 'PX',
     math.max(ARGV[1], redis.call('PTTL', KEYS[1])))
+redis.call('ZADD', KEYS[2], string.format('%.0f', till), KEYS[1])
+redis.call('PEXPIRE', KEYS[2], math.max(ARGV[1], redis.call('PTTL', KEYS[2])))
+"""
+UNBLOCK = b"""
+redis.call('ZREM', KEYS[2], KEYS[1])
+redis.call('DEL', KEYS[1])
+"""
+# The ARGV[1] keys that are blocked longest, each with the end of its block. A key without a value was
+# evicted, which ended its block.
+BLOCKED = b"""
+local t = redis.call('TIME')
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', t[1] * 1000000 + t[2]))
+local found, reply = redis.call('ZREVRANGE', KEYS[1], 0, ARGV[1] - 1, 'WITHSCORES'), {}
+for i = 1, #found, 2 do
+  if redis.call('EXISTS', found[i]) == 1 then
+    reply[#reply + 1] = found[i]
+    reply[#reply + 1] = found[i + 1]
+  end
+end
+return reply
 """
 # The numbers by which `limits.lua` knows the algorithms; it raises an error for any other number.
 _ALGORITHMS: Mapping[Algorithm, int] = {"token_bucket": 0, "sliding_window": 1, "fixed_window": 2}
 _MAX_ID_LENGTH = 128
 # All keys share one hash tag, because a Valkey cluster runs a script only on keys of one slot.
 TAG = "{synccash:rl}"
+BLOCKED_KEYS = f"{TAG}:blocked"
+"""The Valkey key of the sorted set of blocked keys. `limits.lua` names it too."""
 
 Request = tuple[Sequence[Demand], str | None]
 """The demands of one request, and the `answer_key` under which its answer may be stored."""
@@ -38,6 +61,15 @@ def answer_key(scope: str, key: str) -> str:
 def state_key(limit: Limit, id: str) -> str:  # noqa: A002
     """Return the Valkey key of one limit for one id; an id longer than 128 characters is hashed."""
     return _limit_terms(limit)[1] + _bounded_id(id)
+
+
+def decode_blocked(reply: Sequence[bytes]) -> list[BlockedKey]:
+    """Return the keys of a reply of `BLOCKED`."""
+    found: list[BlockedKey] = []
+    for name, until in zip(reply[::2], reply[1::2], strict=True):
+        scope, policy, id = name.decode().removeprefix(f"{TAG}:").split(":", 2)  # noqa: A001
+        found.append(BlockedKey(f"{scope}:{policy}", id, int(float(until))))
+    return found
 
 
 def encode_requests(requests: Sequence[Request], now_us: int | None = None) -> list[bytes | str | int]:
