@@ -229,6 +229,16 @@ class Desk:
         )
         return merchant_id
 
+    def contradicted(self) -> str:
+        """A payment about which a rail has said something else than before."""
+        payment_id = self.pay()
+        self.query(
+            "INSERT INTO contradictions (move_id, order_id, kind, attempts)"
+            " VALUES ($1, $1, 'reversed', '[]')",
+            payment_id,
+        )
+        return payment_id
+
     def operator(self, name: str) -> Document:
         return self.listed("/operators", "name", name)
 
@@ -554,6 +564,9 @@ ROWS: dict[str, Row] = {
     ),
     "POST /api/v1/admin/events/{event_id}/redeliver": Row(
         Desk.event, {"reason": _audited("event_redeliver")}, lambda _desk, _: {}, operator=True
+    ),
+    "POST /api/v1/admin/orders/{order_id}/close-contradictions": Row(
+        Desk.contradicted, {"reason": _audited("contradictions_close")}, Desk.payment, operator=True
     ),
     "POST /api/v1/operators": Row(
         _no_id,

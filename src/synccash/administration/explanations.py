@@ -75,6 +75,27 @@ def explain_waiting(one: _Facts) -> str:
     return _PARKED.get(str(one.get("code")), _WAITING.get(str(one["why"]), "An operator has to decide."))
 
 
+_CONTRADICTIONS: Mapping[str, str] = {
+    "second_success": "A second attempt succeeded too, so the payer was debited twice. Return the surplus.",
+    "late_success": "A rail reported money for an order that had ended without it. Return the surplus of a "
+    "payment.",
+    "reversed": "The rail took back money that it had reported as moved. Ask the rail why, and settle it "
+    "with the merchant.",
+    "found_twice": "More than one attempt that the database had lost was found at the rails. Compare them "
+    "with the rails' statements.",
+    "amount_differs": "The rail moved another amount than was asked for. Resolve the order with what its "
+    "statement says.",
+    "currency_differs": "The rail moved money in another currency. Settle it with the rail; no refund can "
+    "return it.",
+}
+
+
+def explain_contradiction(one: _Facts) -> str:
+    """Return what a contradiction means, and what to do before it is closed."""
+    told = _CONTRADICTIONS.get(str(one["contradiction"]), "The rail contradicted what it had said before.")
+    return f"{told} Close it when that is done."
+
+
 def explain_evidence(evidence: str | None) -> str:
     """Return what the result of a send proves about money."""
     return _EVIDENCE.get(str(evidence), "nothing is known yet")

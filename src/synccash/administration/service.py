@@ -26,6 +26,7 @@ from synccash.payments.payer import Msisdn
 from synccash.payments.payment import OrderKind
 from synccash.payments.request import Role, Tenant
 from synccash.stores.postgres.audit import PostgresAudit
+from synccash.stores.postgres.contradictions import PostgresContradictions
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.merchants import PostgresKeys
 from synccash.stores.postgres.operating import OrderFilter, PostgresOperating
@@ -155,6 +156,20 @@ class Administration:
     async def waiting(self, limit: int) -> Sequence[dict[str, Any]]:
         """Return what waits for an operator's decision, longest waiting first."""
         return await PostgresWaiting(self.database).oldest(limit)
+
+    async def contradictions(self, limit: int) -> Sequence[dict[str, Any]]:
+        """Return what rails reported against their former answers and nobody has closed, oldest first."""
+        return await PostgresContradictions(self.database).oldest(limit)
+
+    async def close_contradictions(
+        self, order_id: str, *, by: str, reason: str, note: str = ""
+    ) -> dict[str, Any]:
+        """Take an order's contradictions off the list. Raises StateConflictError if it has none."""
+        entry = _entry(by, "contradictions_close", order_id, note + reason)
+        closed = await PostgresContradictions(self.database).close(order_id, note=entry)
+        if not closed:
+            raise StateConflictError(f"{order_id} has no open contradiction.")
+        return {"id": order_id, "closed": closed}
 
     async def history(self, start: datetime, end: datetime, step: timedelta) -> Sequence[EndedOrders]:
         """Return how many orders ended from `start` until before `end`, in periods of `step`."""

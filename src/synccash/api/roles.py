@@ -43,6 +43,8 @@ ROUTE_ROLES: Mapping[str, OperatorRole] = {
     "GET /admin/payments": _V,
     "GET /admin/payouts": _V,
     "GET /admin/waiting": _V,
+    "GET /admin/contradictions": _V,
+    "POST /admin/orders/{order_id}/close-contradictions": _O,
     "GET /admin/history": _V,
     "GET /admin/orders/{order_id}": _V,
     "POST /admin/orders/{order_id}/inquire": _O,

@@ -71,6 +71,8 @@ ROUTE_SCOPES: Mapping[tuple[str, str], AccessScope | None] = MappingProxyType(
         ("GET", f"{BASE}/admin/payments"): _SEE,
         ("GET", f"{BASE}/admin/payouts"): _SEE,
         ("GET", f"{BASE}/admin/waiting"): _SEE,
+        ("GET", f"{BASE}/admin/contradictions"): _SEE,
+        ("POST", f"{BASE}/admin/orders/{{order_id}}/close-contradictions"): _MANAGE,
         ("GET", f"{BASE}/admin/history"): _SEE,
         ("GET", f"{BASE}/admin/orders/{{order_id}}"): _SEE,
         ("POST", f"{BASE}/admin/orders/{{order_id}}/inquire"): _MANAGE,

@@ -273,6 +273,16 @@ _SPECS = (
         done="The event is being sent again.",
     ),
     ActionSpec(
+        name="close-contradictions",
+        route="POST /admin/orders/{order_id}/close-contradictions",
+        title="Close an order's contradictions",
+        button="Close",
+        consequence="Takes the order off the list of contradictions. It changes nothing else.",
+        fields=(_REASON,),
+        back="/console/queues?queue=contradictions",
+        done="The contradiction is closed.",
+    ),
+    ActionSpec(
         name="reset-breaker",
         route="POST /resilience/circuit-breakers/{name}/reset",
         title="Reset a circuit breaker",
@@ -509,6 +519,15 @@ def actions_of_waiting(one: Mapping[str, Any]) -> list[ActionSpec]:
         return _known("return-surplus")
     shown = {"object": one["kind"], "status_detail": one["why"], "status": "processing", "timeline": ()}
     return actions_of_order(shown)
+
+
+def actions_of_contradiction(one: Mapping[str, Any], *, has_surplus: bool) -> list[ActionSpec]:
+    """Return what can be done about a contradiction: about its order first, then closing it."""
+    shown = {"object": one["kind"], "timeline": (), **one}
+    found = [action for action in actions_of_order(shown) if action.name != "return-surplus"]
+    surplus = _known("return-surplus") if has_surplus else []
+    inquiry = [] if ACTIONS["inquire"] in found else _known("inquire")
+    return [*surplus, *found, *inquiry, *_known("close-contradictions")]
 
 
 def _is_contradicted(order: Mapping[str, Any]) -> bool:

@@ -501,6 +501,24 @@ ANSWER_EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "status": "disabled",
         "disabled_reason": "failed for 72 hours",
     },
+    "ContradictionList": {
+        "data": [
+            {
+                "kind": "payment",
+                "id": _PAYMENT_ID,
+                "contradiction": "late_success",
+                "since": _UPDATED,
+                "status": "failed",
+                "status_detail": None,
+                "amount": 2500,
+                "currency": "GHS",
+                "rail": "mtn_momo",
+                "merchant_id": _MERCHANT,
+                "livemode": False,
+            }
+        ]
+    },
+    "ClosedContradictionsShown": {"id": _PAYMENT_ID, "closed": 1},
     "RedeliveryShown": {"id": f"evt_{_ID}", "endpoints": 1},
     "EndpointShown": _ENDPOINT,
     "EndpointPage": _page(_ENDPOINT),

@@ -277,6 +277,38 @@ class WaitingList(msgspec.Struct):
     data: Annotated[list[WaitingShown], described("The entries, longest waiting first")]
 
 
+class ContradictionShown(msgspec.Struct):
+    """A report of a rail that contradicts what it had said before about an order."""
+
+    kind: Annotated[Literal["payment", "refund", "payout"], described("The kind of the order")]
+    id: Annotated[_OrderId, described("The id of the order")]
+    contradiction: Annotated[
+        str,
+        described("second_success, late_success, reversed, found_twice, amount_differs or currency_differs"),
+    ]
+    since: Annotated[Moment, described("When it was recorded")]
+    status: Annotated[PaymentStatus, described("The present status of the order")]
+    status_detail: StatusReason
+    amount: Annotated[int, described("Pesewas of the order")]
+    currency: CurrencyCode
+    rail: _Rail
+    merchant_id: _Merchant
+    livemode: Livemode
+
+
+class ContradictionList(msgspec.Struct):
+    """Contradictions that nobody has closed, of the last 90 days."""
+
+    data: Annotated[list[ContradictionShown], described("The contradictions, oldest first")]
+
+
+class ClosedContradictionsShown(msgspec.Struct):
+    """How many contradictions of an order were closed."""
+
+    id: Annotated[_OrderId, described("The id of the order")]
+    closed: Annotated[int, Meta(ge=1, description="The number of contradictions")]
+
+
 class EndedOrdersShown(msgspec.Struct):
     """The orders that ended in one period with the same labels."""
 

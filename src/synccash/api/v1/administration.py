@@ -14,6 +14,7 @@ from synccash.api.route_scopes import BASE
 from synccash.api.schemas.administration_answers import (
     ApiKeyList,
     BalanceList,
+    ContradictionList,
     GrantedCreditShown,
     HistoryShown,
     ListedPaymentPage,
@@ -252,6 +253,15 @@ async def list_waiting(management: Given[Management], operator: Given[str], limi
     return json({"data": [_document(one) for one in await management.administration.waiting(limit)]})
 
 
+@get("/contradictions", responses=answers({200: ContradictionList}, 422))
+async def list_contradictions(
+    management: Given[Management], operator: Given[str], limit: _Limit = 50
+) -> Json:
+    """Operator: list what rails reported against their former answers and nobody has closed, oldest first."""
+    del operator
+    return json({"data": [_document(one) for one in await management.administration.contradictions(limit)]})
+
+
 @get("/history", responses=answers({200: HistoryShown}, 422))
 async def read_history(
     management: Given[Management],
@@ -356,6 +366,7 @@ ADMINISTRATION = Router(
         list_all_payments,
         list_all_payouts,
         list_waiting,
+        list_contradictions,
         read_history,
         get_order,
     ],

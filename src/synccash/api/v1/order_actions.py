@@ -7,7 +7,10 @@ from litestar.params import JSONBody
 from synccash.api.calls import AnyRequest, Id, Json, answers, encoded_json, json, origin_of
 from synccash.api.ports import Endpoints
 from synccash.api.route_scopes import BASE
-from synccash.api.schemas.administration_answers import InquiryShown
+from synccash.api.schemas.administration_answers import (
+    ClosedContradictionsShown,
+    InquiryShown,
+)
 from synccash.api.schemas.answers import ApprovalShown, PaymentShown, RedeliveryShown, RefundShown
 from synccash.api.schemas.operator_requests import OperatorRefundBody
 from synccash.api.schemas.requests import DecisionBody
@@ -102,8 +105,28 @@ async def redeliver_any_event(
     return json({"id": event_id, "endpoints": await endpoints.redeliver(tenant, event_id) or 0})
 
 
+@post(
+    "/orders/{order_id:str}/close-contradictions",
+    status_code=200,
+    responses=answers({200: ClosedContradictionsShown}, *_BODY_ERRORS),
+)
+async def close_contradictions(
+    order_id: Id, data: JSONBody[DecisionBody], management: Given[Management], operator: Given[str]
+) -> Json:
+    """Operator: take an order's contradictions off the list once they are dealt with. It moves no money."""
+    return json(
+        await management.administration.close_contradictions(order_id, by=operator, reason=data.reason)
+    )
+
+
 ORDER_ACTIONS = Router(
     f"{BASE}/admin",
     tags=["administration"],
-    route_handlers=[inquire, cancel_any_payment, refund_any_payment, redeliver_any_event],
+    route_handlers=[
+        inquire,
+        cancel_any_payment,
+        refund_any_payment,
+        redeliver_any_event,
+        close_contradictions,
+    ],
 )
