@@ -294,6 +294,8 @@ def act_on_orders(ama: SignedIn, reason: Mapping[str, str]) -> None:
     assert canceled["status"] == "canceled"
     event = ama.desk.ask("GET", f"{BASE}/events").body["data"][0]["id"]
     assert ama.done("POST", "/admin/events/{event_id}/redeliver", reason, event_id=event)["id"] == event
+    since = {**reason, "livemode": False, "since": "2026-01-01T00:00:00Z"}
+    ama.done("POST", "/admin/merchants/{merchant_id}/recover-webhooks", since, merchant_id="mer_one")
     # A rail makes what can be closed; test_request_fields.py closes one.
     path = "/admin/orders/{order_id}/close-contradictions"
     ama.done("POST", path, reason, status=409, order_id=paid)

@@ -568,6 +568,25 @@ ROWS: dict[str, Row] = {
     "POST /api/v1/admin/orders/{order_id}/close-contradictions": Row(
         Desk.contradicted, {"reason": _audited("contradictions_close")}, Desk.payment, operator=True
     ),
+    "POST /api/v1/admin/merchants/{merchant_id}/recover-webhooks": Row(
+        Desk.new_merchant,
+        {
+            "livemode": NotShown(
+                True,
+                ONLY_AUDIT,
+                "SELECT details ->> 'livemode' FROM audit WHERE action = 'webhooks_recover' AND target = $1",
+                lambda found, _: found == "true",
+            ),
+            "since": NotShown(
+                "2026-01-01T00:00:00+00:00",
+                ONLY_AUDIT,
+                "SELECT details ->> 'since' FROM audit WHERE action = 'webhooks_recover' AND target = $1",
+            ),
+            "reason": _audited("webhooks_recover"),
+        },
+        lambda _desk, _: {},
+        operator=True,
+    ),
     "POST /api/v1/operators": Row(
         _no_id,
         {

@@ -33,6 +33,7 @@ from synccash.stores.postgres.operating import OrderFilter, PostgresOperating
 from synccash.stores.postgres.order_store import PostgresOrderStore
 from synccash.stores.postgres.rollups import RollupStore
 from synccash.stores.postgres.waiting import PostgresWaiting
+from synccash.stores.postgres.webhooks import PostgresWebhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,19 @@ class Administration:
         if not closed:
             raise StateConflictError(f"{order_id} has no open contradiction.")
         return {"id": order_id, "closed": closed}
+
+    async def recover_webhooks(
+        self, tenant: Tenant, since: datetime, *, by: str, reason: str, note: str = ""
+    ) -> dict[str, Any]:
+        """Send again what was not delivered of a merchant's events since a time. Raises ObjectNotFoundError
+        for the merchant."""
+        await require_merchant(self.database, tenant.merchant_id)
+        details = {"livemode": tenant.livemode, "since": since.isoformat()}
+        entry = _entry(by, "webhooks_recover", tenant.merchant_id, note + reason, tenant.merchant_id)
+        found = await PostgresWebhooks(self.database).recover(
+            tenant, since, note=replace(entry, details=details)
+        )
+        return {"merchant_id": tenant.merchant_id, "livemode": tenant.livemode, **found}
 
     async def history(self, start: datetime, end: datetime, step: timedelta) -> Sequence[EndedOrders]:
         """Return how many orders ended from `start` until before `end`, in periods of `step`."""

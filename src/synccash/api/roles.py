@@ -45,6 +45,7 @@ ROUTE_ROLES: Mapping[str, OperatorRole] = {
     "GET /admin/waiting": _V,
     "GET /admin/contradictions": _V,
     "POST /admin/orders/{order_id}/close-contradictions": _O,
+    "POST /admin/merchants/{merchant_id}/recover-webhooks": _O,
     "GET /admin/history": _V,
     "GET /admin/orders/{order_id}": _V,
     "POST /admin/orders/{order_id}/inquire": _O,

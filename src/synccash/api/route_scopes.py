@@ -73,6 +73,7 @@ ROUTE_SCOPES: Mapping[tuple[str, str], AccessScope | None] = MappingProxyType(
         ("GET", f"{BASE}/admin/waiting"): _SEE,
         ("GET", f"{BASE}/admin/contradictions"): _SEE,
         ("POST", f"{BASE}/admin/orders/{{order_id}}/close-contradictions"): _MANAGE,
+        ("POST", f"{BASE}/admin/merchants/{{merchant_id}}/recover-webhooks"): _MANAGE,
         ("GET", f"{BASE}/admin/history"): _SEE,
         ("GET", f"{BASE}/admin/orders/{{order_id}}"): _SEE,
         ("POST", f"{BASE}/admin/orders/{{order_id}}/inquire"): _MANAGE,

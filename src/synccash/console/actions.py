@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from synccash.payments.access import AccessScope, OperatorRole
@@ -16,8 +17,8 @@ class InvalidFieldError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """One field of a form. `kind`: text, long, amount (cedis), number, choice, choices, switch, or nonce: a
-    hidden random text, so that a form that is sent twice acts once."""
+    """One field of a form. `kind`: text, long, amount (cedis), number, time (UTC), choice, choices, switch,
+    or nonce: a hidden random text, so that a form that is sent twice acts once."""
 
     name: str
     label: str
@@ -43,9 +44,19 @@ class Field:
             if not text.isdecimal():
                 raise InvalidFieldError(f"{self.label}: expected a whole number.")
             return int(text)
+        if self.kind == "time":
+            return _utc_time(self.label, text)
         if self.kind == "choice" and text not in dict(self.options):
             raise InvalidFieldError(f"{self.label}: choose one of the list.")
         return text
+
+
+def _utc_time(label: str, text: str) -> str:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidFieldError(f"{label}: expected a time such as 2026-03-02 09:15.") from error
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).isoformat()
 
 
 def _pesewas(label: str, text: str) -> int:
@@ -271,6 +282,21 @@ _SPECS = (
         fields=(_REASON,),
         back="/console/webhooks",
         done="The event is being sent again.",
+    ),
+    ActionSpec(
+        name="recover-webhooks",
+        route="POST /admin/merchants/{merchant_id}/recover-webhooks",
+        title="Recover a merchant's webhooks",
+        button="Send all again",
+        consequence="Sends again what was not delivered of this merchant's events since a time: what was "
+        "given up, and what waits for another try. At most 1,000 deliveries to enabled endpoints, oldest "
+        "first.",
+        fields=(
+            Field(name="livemode", label="Live mode", kind="switch", is_required=False),
+            Field(name="since", label="Since (UTC)", kind="time"),
+            _REASON,
+        ),
+        back="/console/webhooks",
     ),
     ActionSpec(
         name="close-contradictions",
@@ -528,6 +554,17 @@ def actions_of_contradiction(one: Mapping[str, Any], *, has_surplus: bool) -> li
     surplus = _known("return-surplus") if has_surplus else []
     inquiry = [] if ACTIONS["inquire"] in found else _known("inquire")
     return [*surplus, *found, *inquiry, *_known("close-contradictions")]
+
+
+def done_text(action: ActionSpec, document: Mapping[str, Any]) -> str:
+    """Return what was done, for the next page."""
+    if action.name != "recover-webhooks":
+        return action.done
+    more = " There are more: repeat it when these are sent." if document["has_more"] else ""
+    looked_since = document["looked_since"]
+    older = f" Events before {looked_since} were not looked at." if looked_since else ""
+    n = document["deliveries"]
+    return f"{n} {'delivery is' if n == 1 else 'deliveries are'} being sent again.{more}{older}"
 
 
 def _is_contradicted(order: Mapping[str, Any]) -> bool:

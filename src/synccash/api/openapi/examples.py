@@ -73,6 +73,11 @@ REQUEST_EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "key": "transfer-118",
     },
     "OperatorRefundBody": {"reason": "The shop has closed", "amount": 500, "key": "ticket-4711"},
+    "WebhookRecoveryBody": {
+        "livemode": False,
+        "since": "2026-03-02T06:00:00Z",
+        "reason": "Their server was down until 9",
+    },
     "CreditConfirmationBody": {
         "merchant_id": _MERCHANT,
         "livemode": False,
@@ -519,6 +524,13 @@ ANSWER_EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         ]
     },
     "ClosedContradictionsShown": {"id": _PAYMENT_ID, "closed": 1},
+    "WebhookRecoveryShown": {
+        "merchant_id": _MERCHANT,
+        "livemode": False,
+        "deliveries": 118,
+        "has_more": False,
+        "looked_since": None,
+    },
     "RedeliveryShown": {"id": f"evt_{_ID}", "endpoints": 1},
     "EndpointShown": _ENDPOINT,
     "EndpointPage": _page(_ENDPOINT),

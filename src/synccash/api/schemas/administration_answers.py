@@ -309,6 +309,19 @@ class ClosedContradictionsShown(msgspec.Struct):
     closed: Annotated[int, Meta(ge=1, description="The number of contradictions")]
 
 
+class WebhookRecoveryShown(msgspec.Struct):
+    """How many deliveries of a merchant are sent again."""
+
+    merchant_id: _Merchant
+    livemode: Livemode
+    deliveries: Annotated[int, Meta(ge=0, description="The number of deliveries that are due now")]
+    has_more: Annotated[bool, described("true: there are more; repeat the call")]
+    looked_since: Annotated[
+        Moment | None,
+        described("Older events were not looked at, because there are too many; null: all since the time"),
+    ]
+
+
 class EndedOrdersShown(msgspec.Struct):
     """The orders that ended in one period with the same labels."""
 

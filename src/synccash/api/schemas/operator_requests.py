@@ -1,5 +1,6 @@
 """The schemas of requests about operators, merchants, keys and credits; unknown members are refused."""
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 import msgspec
@@ -177,6 +178,20 @@ class OperatorRefundBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True
         Annotated[str, Meta(min_length=1, max_length=200, pattern=PRINTABLE)] | None,
         described("Names this refund, so that a repeat refunds nothing more; null: no repeat is known"),
     ] = None
+
+
+class WebhookRecoveryBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """From when on a merchant's undelivered events are sent again, and why."""
+
+    livemode: Livemode
+    since: Annotated[
+        datetime,
+        Meta(
+            description="Events from this time on; UTC without an offset",
+            extra=expected("a time such as 2026-03-02T09:15:00Z"),
+        ),
+    ]
+    reason: _AuditReason
 
 
 class CreditConfirmationBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

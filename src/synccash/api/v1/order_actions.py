@@ -1,5 +1,7 @@
 """`/admin`: what operators do about orders of all merchants."""
 
+from datetime import UTC
+
 from litestar import Router, post
 from litestar.di import NamedDependency as Given
 from litestar.params import JSONBody
@@ -10,14 +12,17 @@ from synccash.api.route_scopes import BASE
 from synccash.api.schemas.administration_answers import (
     ClosedContradictionsShown,
     InquiryShown,
+    WebhookRecoveryShown,
 )
 from synccash.api.schemas.answers import ApprovalShown, PaymentShown, RedeliveryShown, RefundShown
-from synccash.api.schemas.operator_requests import OperatorRefundBody
+from synccash.api.schemas.operator_requests import OperatorRefundBody, WebhookRecoveryBody
 from synccash.api.schemas.requests import DecisionBody
 from synccash.api.v1.approvals import perform
 from synccash.api.v1.management import Management
 from synccash.engine.engine import Engine
 from synccash.payments.approval import Action
+from synccash.payments.document import moment
+from synccash.payments.request import Tenant
 
 _BODY_ERRORS = (400, 409, 415, 422)
 
@@ -119,6 +124,29 @@ async def close_contradictions(
     )
 
 
+@post(
+    "/merchants/{merchant_id:str}/recover-webhooks",
+    status_code=200,
+    responses=answers({200: WebhookRecoveryShown}, *_BODY_ERRORS),
+)
+async def recover_webhooks(
+    merchant_id: Id,
+    data: JSONBody[WebhookRecoveryBody],
+    management: Given[Management],
+    operator: Given[str],
+) -> Json:
+    """Operator: send again what was not delivered of a merchant's events since a time.
+
+    It sends to enabled endpoints: what was given up, and what waits for another try. At most 1,000 deliveries
+    at once, oldest first; with `has_more`, repeat the call.
+    """
+    tenant = Tenant(merchant_id, data.livemode)
+    since = data.since if data.since.tzinfo else data.since.replace(tzinfo=UTC)
+    found = await management.administration.recover_webhooks(tenant, since, by=operator, reason=data.reason)
+    looked_since = found["looked_since"]
+    return json({**found, "looked_since": None if looked_since is None else moment(looked_since)})
+
+
 ORDER_ACTIONS = Router(
     f"{BASE}/admin",
     tags=["administration"],
@@ -128,5 +156,6 @@ ORDER_ACTIONS = Router(
         refund_any_payment,
         redeliver_any_event,
         close_contradictions,
+        recover_webhooks,
     ],
 )

@@ -7,7 +7,7 @@ from litestar import get, post
 from litestar.di import NamedDependency as Given
 from litestar.exceptions import NotFoundException
 
-from synccash.console.actions import ACTIONS, ActionSpec, InvalidFieldError, secrets_in
+from synccash.console.actions import ACTIONS, ActionSpec, InvalidFieldError, done_text, secrets_in
 from synccash.console.management_calls import CallRefusedError
 from synccash.console.visit import Html, PathText, Visit
 
@@ -67,7 +67,7 @@ async def _execute(visit: Visit, name: str, target: str) -> Html:
         return visit.page(
             "shown_once.html", action=action, back=_back(action, target), secrets=shown_once, waits=waits
         )
-    visit.note(f"Waits for a second operator as {document['id']}." if waits else action.done)
+    visit.note(f"Waits for a second operator as {document['id']}." if waits else done_text(action, document))
     return visit.redirect("/console/approvals" if waits else _back(action, target))
 
 

@@ -367,6 +367,37 @@ new_deliveries AS (
 SELECT event.id, (SELECT count(*) FROM new_deliveries) AS endpoints FROM event
 """  # noqa: S608 - put together from constants
 
+_RECOVERED_AT_ONCE = 1_000
+_RECOVERY_EVENTS = 20_000
+# No index has a merchant's events by time, but their order of commits is nearly that of time. So the newest
+# are read, and the cost does not grow with the events that are stored. A delivery that waits for a first try,
+# or for the verification of its endpoint, has not failed.
+_RECOVER = f"""
+WITH newest AS MATERIALIZED (
+    SELECT id, type, created_at, xact, position FROM events
+    WHERE merchant_id = $1 AND livemode = $2 ORDER BY xact DESC, position DESC LIMIT {_RECOVERY_EVENTS}
+),
+failed AS MATERIALIZED (
+    SELECT d.event_id, d.endpoint_id FROM newest e JOIN deliveries d ON d.event_id = e.id
+    JOIN webhook_endpoints w ON w.id = d.endpoint_id
+    WHERE e.created_at >= $3 AND e.type <> '{ENDPOINT_VERIFICATION}' AND w.status = 'enabled'
+        AND d.delivered_at IS NULL
+        AND (d.due_at IS NULL OR (d.tries > 0 AND d.due_at > now() AND isfinite(d.due_at)))
+    ORDER BY e.xact, e.position, d.endpoint_id LIMIT {_RECOVERED_AT_ONCE + 1}
+),
+recovered AS (
+    UPDATE deliveries d SET
+        due_at = now(), created_at = now(), tries = 0, fence = d.fence + 1
+    FROM (SELECT * FROM failed LIMIT {_RECOVERED_AT_ONCE}) f
+    WHERE d.event_id = f.event_id AND d.endpoint_id = f.endpoint_id
+    RETURNING d.event_id
+)
+SELECT (SELECT count(*) FROM recovered) AS deliveries,
+    (SELECT count(*) > {_RECOVERED_AT_ONCE} FROM failed) AS has_more,
+    (SELECT CASE WHEN count(*) = {_RECOVERY_EVENTS} AND min(created_at) > $3 THEN min(created_at) END
+        FROM newest) AS looked_since
+"""  # noqa: S608 - put together from constants
+
 
 class _Secret(msgspec.Struct):
     text: str
@@ -465,6 +496,16 @@ class PostgresWebhooks:
         event."""
         found = await self._run(_REDELIVER, tenant.merchant_id, tenant.livemode, event_id)
         return found[0]["endpoints"] if found else None
+
+    async def recover(self, tenant: Tenant, since: datetime, *, note: AuditNote) -> dict[str, Any]:
+        """Make due now what was not delivered of a merchant's events since a time: at most 1,000 deliveries
+        to enabled endpoints, of the newest 20,000 events.
+
+        `has_more`: there are more, and a repeat takes them. `looked_since`: no older event was looked at.
+        """
+        values = (tenant.merchant_id, tenant.livemode, since)
+        found = await change_with_note(self.database, note, _RECOVER, *values)
+        return dict(found[0].items())
 
     async def take(
         self,
