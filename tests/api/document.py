@@ -21,6 +21,8 @@ FREE_OBJECTS: Mapping[str, str] = {
     "ApprovalShown.parameters": "they depend on the action",
     "ApprovedShown.result": "as the call of the action itself describes it",
     "OrderShown.metadata": "the merchant's own data",
+    "ListedReconciliationShown.counts": "by verdict",
+    "ReconciliationShown.counts": "by verdict",
     "RailShown.networks": "by network",
     "HealthShown.rails": "by rail",
     "HealthShown.warnings": "by part of the service",

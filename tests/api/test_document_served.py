@@ -300,6 +300,9 @@ def act_on_orders(ama: SignedIn, reason: Mapping[str, str]) -> None:
     path = "/admin/orders/{order_id}/close-contradictions"
     ama.done("POST", path, reason, status=409, order_id=paid)
     ama.done("GET", "/admin/contradictions")
+    ama.done("GET", "/admin/reconciliations")
+    path = "/admin/reconciliations/{reconciliation_id}"
+    ama.done("GET", path, status=404, reconciliation_id="rec_1")
 
 
 def operate_on_operators(ama: SignedIn, reason: Mapping[str, str]) -> str:

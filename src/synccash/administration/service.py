@@ -31,6 +31,7 @@ from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.merchants import PostgresKeys
 from synccash.stores.postgres.operating import OrderFilter, PostgresOperating
 from synccash.stores.postgres.order_store import PostgresOrderStore
+from synccash.stores.postgres.reconciliations import PostgresReconciliations
 from synccash.stores.postgres.rollups import RollupStore
 from synccash.stores.postgres.waiting import PostgresWaiting
 from synccash.stores.postgres.webhooks import PostgresWebhooks
@@ -171,6 +172,17 @@ class Administration:
         if not closed:
             raise StateConflictError(f"{order_id} has no open contradiction.")
         return {"id": order_id, "closed": closed}
+
+    async def reconciliations(self, limit: int) -> Sequence[dict[str, Any]]:
+        """Return the latest results of `synccash reconcile` without their findings, newest first."""
+        return await PostgresReconciliations(self.database).latest(limit)
+
+    async def reconciliation(self, reconciliation_id: str) -> dict[str, Any]:
+        """Return one result with its differences. Raises ObjectNotFoundError."""
+        found = await PostgresReconciliations(self.database).one(reconciliation_id)
+        if found is None:
+            raise ObjectNotFoundError("reconciliation", reconciliation_id)
+        return found
 
     async def recover_webhooks(
         self, tenant: Tenant, since: datetime, *, by: str, reason: str, note: str = ""

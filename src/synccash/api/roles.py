@@ -46,6 +46,8 @@ ROUTE_ROLES: Mapping[str, OperatorRole] = {
     "GET /admin/contradictions": _V,
     "POST /admin/orders/{order_id}/close-contradictions": _O,
     "POST /admin/merchants/{merchant_id}/recover-webhooks": _O,
+    "GET /admin/reconciliations": _V,
+    "GET /admin/reconciliations/{reconciliation_id}": _V,
     "GET /admin/history": _V,
     "GET /admin/orders/{order_id}": _V,
     "POST /admin/orders/{order_id}/inquire": _O,

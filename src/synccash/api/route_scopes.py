@@ -74,6 +74,8 @@ ROUTE_SCOPES: Mapping[tuple[str, str], AccessScope | None] = MappingProxyType(
         ("GET", f"{BASE}/admin/contradictions"): _SEE,
         ("POST", f"{BASE}/admin/orders/{{order_id}}/close-contradictions"): _MANAGE,
         ("POST", f"{BASE}/admin/merchants/{{merchant_id}}/recover-webhooks"): _MANAGE,
+        ("GET", f"{BASE}/admin/reconciliations"): _SEE,
+        ("GET", f"{BASE}/admin/reconciliations/{{reconciliation_id}}"): _SEE,
         ("GET", f"{BASE}/admin/history"): _SEE,
         ("GET", f"{BASE}/admin/orders/{{order_id}}"): _SEE,
         ("POST", f"{BASE}/admin/orders/{{order_id}}/inquire"): _MANAGE,

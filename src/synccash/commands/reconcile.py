@@ -33,7 +33,7 @@ def reconcile(
 ) -> int:
     """Compare a rail's statement (CSV) with our attempts: matched, missing, surplus, amount differs.
 
-    Changes nothing. Exits with 1 if something differs or a row cannot be read.
+    Changes no order; the console shows the result. Exits with 1 if something differs or a row cannot be read.
 
     Parameters
     ----------
@@ -84,13 +84,19 @@ def reconcile(
         report = TableReport()
         summary = run(settings(), request, report)
         _print(report, summary)
-        return 0 if summary.clean else 1
+        return _exit_code(summary)
     with _report_stream(out) as stream:
         report_file = CsvReport(stream) if chosen_format == "csv" else JsonReport(stream)
         summary = run(settings(), request, report_file)
         report_file.close(summary)
     if out is not None:
         _print_summary(summary)
+    return _exit_code(summary)
+
+
+def _exit_code(summary: "Summary") -> int:
+    if summary.not_kept is not None:
+        print(f"The console does not get this result: {summary.not_kept}", file=sys.stderr)
     return 0 if summary.clean else 1
 
 

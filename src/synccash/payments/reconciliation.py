@@ -1,7 +1,7 @@
 """Compares a rail's statement with our own attempts: matches, differences, and what only one side has."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -27,6 +27,22 @@ class Verdict(StrEnum):
     def needs_review(self) -> bool:
         """True where the two sides differ."""
         return self is not Verdict.MATCHED
+
+
+ADVICE: Mapping[Verdict, str] = {
+    Verdict.MATCHED: "",
+    Verdict.MISSING: "we recorded that money moved, and the statement does not list it: if the attempt began "
+    "close to the statement's end, check the next statement; otherwise ask the rail about the reference",
+    Verdict.SURPLUS: "the rail moved money that matches none of our attempts: another system uses the same "
+    "account, or a restored backup lost payments; ask the rail whose it is before paying it back",
+    Verdict.AMOUNT_DIFFERS: "the rail moved another amount than we recorded: ask the rail, then refund or "
+    "collect the difference",
+    Verdict.DOUBLE: "the rail lists one reference twice: ask the rail, and have the second movement returned",
+    Verdict.NOT_SUCCEEDED: "money moved, and we have not recorded a success: see `synccash payments show "
+    "ORDER`; for an order under review: `synccash payments resolve ORDER --outcome succeeded --evidence "
+    "'statement, line N'`",
+}
+"""What to do about each verdict."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,15 @@
 
 import csv
 import json
-from collections.abc import Mapping
 from typing import Any, TextIO
 
 from synccash.payments.errors import InternalError
+from synccash.payments.masking import masked
 from synccash.payments.money import to_major
+from synccash.payments.reconciliation import ADVICE as ADVICE
 from synccash.payments.reconciliation import Finding, Verdict
 from synccash.reconciliation.reading import UnreadableRow
-from synccash.reconciliation.run import Summary
+from synccash.reconciliation.run import Report, Summary
 
 COLUMNS: tuple[str, ...] = (
     "verdict",
@@ -23,19 +24,6 @@ COLUMNS: tuple[str, ...] = (
     "attempt_id",
     "detail",
 )
-ADVICE: Mapping[Verdict, str] = {
-    Verdict.MATCHED: "",
-    Verdict.MISSING: "we recorded that money moved, and the statement does not list it: if the attempt began "
-    "close to the statement's end, check the next statement; otherwise ask the rail about the reference",
-    Verdict.SURPLUS: "the rail moved money that matches none of our attempts: another system uses the same "
-    "account, or a restored backup lost payments; ask the rail whose it is before paying it back",
-    Verdict.AMOUNT_DIFFERS: "the rail moved another amount than we recorded: ask the rail, then refund or "
-    "collect the difference",
-    Verdict.DOUBLE: "the rail lists one reference twice: ask the rail, and have the second movement returned",
-    Verdict.NOT_SUCCEEDED: "money moved, and we have not recorded a success: see `synccash payments show "
-    "ORDER`; for an order under review: `synccash payments resolve ORDER --outcome succeeded --evidence "
-    "'statement, line N'`",
-}
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 _SHOWN = 50
 
@@ -80,6 +68,34 @@ def counts(summary: Summary) -> dict[str, Any]:
         "no_payment": summary.no_payment,
         "without_time": summary.timeless,
     }
+
+
+class DifferencesReport:
+    """Passes everything on to another report, and keeps the first differences as rows, without what may be
+    personal data; `more` counts the others."""
+
+    def __init__(self, report: Report, most: int = 1_000) -> None:
+        self._report, self._most = report, most
+        self.rows: list[dict[str, Any]] = []
+        self.more = 0
+
+    def finding(self, finding: Finding) -> None:
+        """Keep a difference."""
+        self._report.finding(finding)
+        if finding.verdict.needs_review:
+            self._keep(facts(finding))
+
+    def broken(self, row: UnreadableRow) -> None:
+        """Keep the number of a row that could not be read."""
+        self._report.broken(row)
+        self._keep(_unreadable_facts(row) | {"detail": None})
+
+    def _keep(self, row: dict[str, Any]) -> None:
+        if len(self.rows) == self._most:
+            self.more += 1
+            return
+        reference = row["reference"]
+        self.rows.append({**row, "reference": None if reference is None else masked(str(reference))})
 
 
 class TableReport:

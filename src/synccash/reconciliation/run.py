@@ -38,7 +38,8 @@ class Report(Protocol):
 
 @dataclass(slots=True)
 class Summary:
-    """The counts of a run. `first` and `last` bound the attempts that the statement must list."""
+    """The counts of a run. `first` and `last` bound the attempts that the statement must list. `not_kept`:
+    why the result could not be stored."""
 
     first: datetime | None = None
     last: datetime | None = None
@@ -49,6 +50,7 @@ class Summary:
     no_payment: int = 0
     repeated: int = 0
     timeless: int = 0
+    not_kept: str | None = None
 
     @property
     def clean(self) -> bool:

@@ -5,18 +5,24 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from synccash.administration.database import with_database
+import asyncpg
+
+from synccash.administration.database import database_actor, with_database
 from synccash.administration.errors import AdministrationError
+from synccash.engine.system import SystemIdentities
+from synccash.payments.errors import StoreUnavailableError
 from synccash.payments.reconciliation import Direction
 from synccash.rails.registry import RAILS
 from synccash.rails.statements import COLUMNS
 from synccash.reconciliation.reading import StatementError, StatementFormat
+from synccash.reconciliation.report import DifferencesReport, counts
 from synccash.reconciliation.run import Reconciliation, Report, Summary
 from synccash.reconciliation.statement_index import StatementIndex
 from synccash.reconciliation.values import Times
 from synccash.settings.loader import Settings
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.movements import PostgresMovements
+from synccash.stores.postgres.reconciliations import PostgresReconciliations, ReconciliationResult
 
 _DAY = timedelta(days=1)
 _DATE_LENGTH = len("2026-11-24")
@@ -39,7 +45,8 @@ class ReconciliationRequest:
 def reconcile(settings: Settings, request: ReconciliationRequest, report: Report) -> Summary:
     """Compares the statement, passes every finding to `report`, and returns the summary.
 
-    Changes nothing. Raises AdministrationError.
+    Changes no order. The counts and the first differences are kept for the console; `summary.not_kept` says
+    why they could not be. Raises AdministrationError.
     """
     shape = statement_format(settings, request)
     times = Times(shape.zone)
@@ -50,15 +57,38 @@ def reconcile(settings: Settings, request: ReconciliationRequest, report: Report
 
     async def work(database: Database) -> None:
         with StatementIndex() as index:
-            run = Reconciliation(PostgresMovements(database, request.rail), report, index, summary)
+            kept = DifferencesReport(report)
+            run = Reconciliation(PostgresMovements(database, request.rail), kept, index, summary)
             run.load(request.file, shape)
             await run.compare()
+        try:
+            await _keep(database, request, summary, kept)
+        except (StoreUnavailableError, asyncpg.InsufficientPrivilegeError) as error:
+            # As on a standby, which is a good place for the reading.
+            summary.not_kept = str(error)
 
     try:
         with_database(settings, work)
     except StatementError as error:
         raise AdministrationError(str(error)) from error
     return summary
+
+
+async def _keep(
+    database: Database, request: ReconciliationRequest, summary: Summary, kept: DifferencesReport
+) -> None:
+    counted = {name: n for name, n in counts(summary).items() if name not in ("from", "to")}
+    period = {"from": summary.first, "to": summary.last}
+    result = ReconciliationResult(
+        id=SystemIdentities().new("rec"),
+        rail=request.rail,
+        file=request.file.name[:200],
+        actor=await database_actor(database),
+        is_clean=summary.clean,
+        counts={**counted, **{name: at and at.isoformat() for name, at in period.items()}},
+        findings=kept.rows,
+    )
+    await PostgresReconciliations(database).add(result)
 
 
 def statement_format(settings: Settings, request: ReconciliationRequest) -> StatementFormat:

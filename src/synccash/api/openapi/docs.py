@@ -122,6 +122,10 @@ PATH_PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "merchant_id": ("The id of a merchant", {"type": "string", "minLength": 1, "maxLength": 64}),
     "api_key_id": ("The id of an API key", {"type": "string", "minLength": 1, "maxLength": 64}),
     "approval_id": ("The id of an approval", {"type": "string", "minLength": 1, "maxLength": 64}),
+    "reconciliation_id": (
+        "The id of a run of `synccash reconcile`",
+        {"type": "string", "minLength": 1, "maxLength": 64},
+    ),
     "order_id": (
         "The id of a payment, refund or payout",
         {"type": "string", "minLength": 1, "maxLength": 64},

@@ -14,6 +14,15 @@ _CREATED, _UPDATED, _EXPIRES = (
     "2026-03-02T09:30:00.125Z",
 )
 _MERCHANT = "mer_01ja0d4f6g8h0j2k4m6n8p0q2r"
+_RECONCILIATION: Mapping[str, Any] = {
+    "id": f"rec_{_ID}",
+    "at": _UPDATED,
+    "rail": "mtn_momo",
+    "file": "statement-2026-03-01.csv",
+    "actor": "database:synccash",
+    "is_clean": False,
+    "counts": {"rows": 1820, "matched": 1819, "missing": 1, "from": _CREATED, "to": _UPDATED},
+}
 _TIMEOUT = Cause(CauseCode.TIMEOUT)
 
 REQUEST_EXAMPLES: Mapping[str, Mapping[str, Any]] = {
@@ -522,6 +531,24 @@ ANSWER_EXAMPLES: Mapping[str, Mapping[str, Any]] = {
                 "livemode": False,
             }
         ]
+    },
+    "ReconciliationList": {"data": [_RECONCILIATION]},
+    "ReconciliationShown": {
+        **_RECONCILIATION,
+        "findings": [
+            {
+                "verdict": "missing",
+                "line": None,
+                "direction": "in",
+                "stated": None,
+                "ours": "25.00",
+                "reference": "0d9f0b3c-5c1e-4b7a-9a55-0c6b1f5f1f10",
+                "provider_id": None,
+                "order_id": _PAYMENT_ID,
+                "attempt_id": f"att_{_ID}",
+                "detail": None,
+            }
+        ],
     },
     "ClosedContradictionsShown": {"id": _PAYMENT_ID, "closed": 1},
     "WebhookRecoveryShown": {

@@ -302,6 +302,48 @@ class ContradictionList(msgspec.Struct):
     data: Annotated[list[ContradictionShown], described("The contradictions, oldest first")]
 
 
+class ListedReconciliationShown(msgspec.Struct):
+    """The counts of one run of `synccash reconcile`."""
+
+    id: Annotated[str, Meta(pattern="^rec_[0-9a-z]+$", description="The id of the run")]
+    at: Annotated[Moment, described("When it ended")]
+    rail: Annotated[str, described("The rail of the statement")]
+    file: Annotated[str, described("The name of the statement's file")]
+    actor: Annotated[str, described("The database role that ran it")]
+    is_clean: Annotated[bool, described("true: nothing differs, and all rows were read")]
+    counts: Annotated[
+        dict[str, int | str | None],
+        described("Rows by verdict, such as matched and missing; the period from and to"),
+    ]
+
+
+class ReconciliationList(msgspec.Struct):
+    """The latest runs of `synccash reconcile`."""
+
+    data: Annotated[list[ListedReconciliationShown], described("The runs, newest first")]
+
+
+class FindingShown(msgspec.Struct):
+    """One difference between a rail's statement and our attempts."""
+
+    verdict: Annotated[str, described("missing, surplus, amount_differs, double, not_succeeded or broken")]
+    line: Annotated[int | None, described("The line of the statement")]
+    direction: Annotated[Literal["in", "out"] | None, described("The direction of the money")]
+    stated: Annotated[str | None, described("The amount of the statement, in cedis")]
+    ours: Annotated[str | None, described("Our amount, in cedis")]
+    reference: Annotated[str | None, described("The reference at the rail, without numbers")]
+    provider_id: Annotated[str | None, described("The provider's transaction id")]
+    order_id: Annotated[str | None, described("The order of our attempt")]
+    attempt_id: Annotated[str | None, described("Our attempt")]
+    detail: Annotated[str | None, described("More about it")]
+
+
+class ReconciliationShown(ListedReconciliationShown):
+    """One run of `synccash reconcile` with its differences."""
+
+    findings: Annotated[list[FindingShown], described("The first 1,000 differences")]
+
+
 class ClosedContradictionsShown(msgspec.Struct):
     """How many contradictions of an order were closed."""
 

@@ -23,6 +23,8 @@ from synccash.api.schemas.administration_answers import (
     NewApiKeyShown,
     NewMerchantShown,
     OrderShown,
+    ReconciliationList,
+    ReconciliationShown,
     RevokedApiKeyShown,
     RotatedApiKeyShown,
     SuspensionShown,
@@ -262,6 +264,25 @@ async def list_contradictions(
     return json({"data": [_document(one) for one in await management.administration.contradictions(limit)]})
 
 
+@get("/reconciliations", responses=answers({200: ReconciliationList}, 422))
+async def list_reconciliations(
+    management: Given[Management], operator: Given[str], limit: _Limit = 50
+) -> Json:
+    """Operator: list the latest results of `synccash reconcile`, newest first."""
+    del operator
+    found = await management.administration.reconciliations(limit)
+    return json({"data": [_document(one) for one in found]})
+
+
+@get("/reconciliations/{reconciliation_id:str}", responses=answers({200: ReconciliationShown}))
+async def get_reconciliation(
+    reconciliation_id: Id, management: Given[Management], operator: Given[str]
+) -> Json:
+    """Operator: return a result of `synccash reconcile` with its first 1,000 differences."""
+    del operator
+    return json(_document(await management.administration.reconciliation(reconciliation_id)))
+
+
 @get("/history", responses=answers({200: HistoryShown}, 422))
 async def read_history(
     management: Given[Management],
@@ -367,6 +388,8 @@ ADMINISTRATION = Router(
         list_all_payouts,
         list_waiting,
         list_contradictions,
+        list_reconciliations,
+        get_reconciliation,
         read_history,
         get_order,
     ],

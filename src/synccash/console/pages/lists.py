@@ -1,4 +1,5 @@
-"""Rails, webhooks, merchants, keys, operators, approvals, the audit log and the settings in force."""
+"""Pages with lists: rails, webhooks, limits, reconciliations, merchants, keys, operators, approvals, the
+audit log and the settings in force."""
 
 import asyncio
 from typing import Any
@@ -8,11 +9,14 @@ from litestar.di import NamedDependency as Given
 
 from synccash.console.management_calls import CallRefusedError
 from synccash.console.rendering import link
-from synccash.console.visit import Html, Visit
+from synccash.console.visit import Html, PathText, Visit
 from synccash.payments.access import OperatorRole
+from synccash.payments.reconciliation import ADVICE
 
 _AUDIT_PAGE = 100
 _BLOCKED_MAX = 200
+_RUNS = 100
+_FINDINGS = 1_000
 _NO_ENTRY = 2**53
 """A position above those of all entries: an export from there has the newest seal alone."""
 _AUDIT_FILTERS = ("actor", "action", "target")
@@ -44,6 +48,21 @@ async def limits(visit: Given[Visit]) -> Html:
     """Show the keys that rate limits block now."""
     found = await visit.api("GET", "resilience", "rate-limits", query={"limit": _BLOCKED_MAX})
     return visit.page("limits.html", keys=found["data"], degraded=found["degraded"], most=_BLOCKED_MAX)
+
+
+@get("/reconciliations")
+async def reconciliations(visit: Given[Visit]) -> Html:
+    """List the latest comparisons with rails' statements."""
+    found = await visit.api("GET", "admin", "reconciliations", query={"limit": _RUNS})
+    return visit.page("reconciliations.html", runs=found["data"])
+
+
+@get("/reconciliations/{run_id:str}")
+async def reconciliation(visit: Given[Visit], run_id: PathText) -> Html:
+    """Show one comparison with its differences, and what to do about each kind."""
+    run = await visit.api("GET", "admin", "reconciliations", run_id)
+    advice = {verdict.value: text for verdict, text in ADVICE.items() if run["counts"].get(verdict.value)}
+    return visit.page("reconciliation.html", run=run, advice=advice, most=_FINDINGS)
 
 
 @get("/merchants")
@@ -104,4 +123,15 @@ async def settings(visit: Given[Visit]) -> Html:
     return visit.page("settings.html", settings=visit.site.parts.settings, only=visit.query("only"))
 
 
-LIST_PAGES = (rails, webhooks, merchants, keys, operators, approvals, audit, settings)
+LIST_PAGES = (
+    rails,
+    webhooks,
+    limits,
+    reconciliations,
+    reconciliation,
+    keys,
+    operators,
+    approvals,
+    audit,
+    settings,
+)

@@ -26,6 +26,7 @@ _DELETES = frozenset(
         "operator_sign_in_throttle",
         "order_rollups",
         "payer_networks",
+        "reconciliations",
         "request_claims",
         "suspended_merchants",
         "webhook_endpoints",
