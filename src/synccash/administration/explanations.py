@@ -96,6 +96,42 @@ def explain_contradiction(one: _Facts) -> str:
     return f"{told} Close it when that is done."
 
 
+_ATTEMPT: Mapping[str, str] = {
+    "prepared": "It is stored and may have been sent; no result is known yet.",
+    "acknowledged": "The rail accepted it and has not told the outcome yet.",
+    "succeeded": "The rail confirmed that the money moved.",
+    "declined": "The rail refused it, so no money moved.",
+    "not_sent": "It never reached the rail, so no money moved.",
+    "unknown": "The rail gave no clear answer, so money may have moved. It is asked until it tells.",
+}
+
+
+def explain_attempt(attempt: _Facts) -> str:
+    """Return why an attempt, as the API shows it, is in its state, and what was done next."""
+    told = _ATTEMPT.get(str(attempt["state"]), "")
+    error: _Facts = attempt.get("error") or {}
+    cause = f" {error['message']}" if error.get("message") else ""
+    decision = attempt.get("retry_decision")
+    then = f" Then: {str(decision).replace('_', ' ')}." if decision else ""
+    return f"{told}{cause}{then}"
+
+
+def explain_delivery(one: _Facts) -> str:
+    """Return why the delivery of an event is in its state."""
+    if one["endpoint_id"] is None:
+        return "No endpoint of the merchant takes this type of event, or none was enabled when it happened."
+    if one["delivered_at"]:
+        return f"The endpoint answered {one['last_status']}."
+    last = one["last_error"] or (f"it answered {one['last_status']}" if one["last_status"] else None)
+    failed = f" The last try failed: {last}." if last and one["tries"] else ""
+    if one["endpoint_status"] != "enabled":
+        return f"The endpoint is {one['endpoint_status']}, so nothing is sent to it.{failed}"
+    if not one["is_due"]:
+        return f"It was given up after {one['tries']} tries.{failed} Send it again when the endpoint works."
+    tried = f"It was tried {one['tries']} times and is sent again." if one["tries"] else "It is sent soon."
+    return f"{tried}{failed}"
+
+
 def explain_evidence(evidence: str | None) -> str:
     """Return what the result of a send proves about money."""
     return _EVIDENCE.get(str(evidence), "nothing is known yet")

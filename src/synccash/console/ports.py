@@ -20,6 +20,10 @@ class ConsoleReading(Protocol):
         """Return the events of orders with their deliveries, oldest first."""
         ...
 
+    async def api_calls(self, order_ids: Sequence[str]) -> Sequence[dict[str, Any]]:
+        """Return the stored answers of the requests that made orders: scope, status and times."""
+        ...
+
     async def endpoints(self) -> Sequence[dict[str, Any]]:
         """Return the webhook endpoints of all merchants, with how many deliveries wait."""
         ...

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from synccash.administration.explanations import explain_status
+from synccash.administration.explanations import explain_attempt, explain_delivery, explain_status
 from synccash.payments.masking import masked, masked_value
 from synccash.payments.payer import Msisdn
 
@@ -71,6 +71,8 @@ def build_environment(static_files: Mapping[str, StaticFile]) -> Environment:
         "countdown": countdown,
         "reason": breaker_reason,
         "why": explain_status,
+        "attempt_why": explain_attempt,
+        "delivery_why": explain_delivery,
         "seconds_until": seconds_until,
         "scope": scope_words,
     }

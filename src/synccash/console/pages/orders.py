@@ -1,5 +1,6 @@
 """Payments and payouts: lists with filters in the address, search, one page an order, and CSV."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
@@ -7,9 +8,10 @@ from litestar import get
 from litestar.di import NamedDependency as Given
 from litestar.response import Stream
 
-from synccash.administration.explanations import explain_status, sentence_of
+from synccash.administration.explanations import explain_status
 from synccash.console.actions import actions_of_order
 from synccash.console.management_calls import CallRefusedError
+from synccash.console.order_story import curl_commands, story_of
 from synccash.console.rendering import csv_line, link, masked_number, money
 from synccash.console.visit import Html, PathText, Visit
 from synccash.payments.payer import Msisdn
@@ -84,10 +86,12 @@ async def export(visit: Given[Visit]) -> Stream:
 
 @get("/orders/{order_id:str}")
 async def order(visit: Given[Visit], order_id: PathText) -> Html:
-    """Show one payment, refund or payout: its state and why, attempts, webhooks and its timeline."""
+    """Show one payment, refund or payout: its state and why, what happened, attempts and webhooks."""
     found = await visit.api("GET", "admin", "orders", order_id)
     refunds: list[dict[str, Any]] = found.get("refunds", [])
-    deliveries = await visit.site.parts.reading.deliveries([order_id, *(one["id"] for one in refunds)])
+    ids = [order_id, *(one["id"] for one in refunds)]
+    reading = visit.site.parts.reading
+    deliveries, calls = await asyncio.gather(reading.deliveries(ids), reading.api_calls(ids))
     wallet: dict[str, Any] = found.get("payer") or found.get("payee") or {}
     return visit.page(
         "order.html",
@@ -96,9 +100,9 @@ async def order(visit: Given[Visit], order_id: PathText) -> Html:
         refunds=refunds,
         deliveries=deliveries,
         why=explain_status(found),
-        timeline=[(one, sentence_of(one)) for one in found["timeline"]],
+        story=story_of(found, refunds, calls, deliveries),
         actions=[one for one in actions_of_order(found) if visit.may(one.route)],
-        curl=_curl(visit.site.parts.public_url, found),
+        curl=curl_commands(visit.site.parts.public_url, found),
     )
 
 
@@ -182,12 +186,6 @@ def _cells(kind: str, one: dict[str, Any]) -> list[Any]:
         one["attempt_count"],
         masked_number(number),
     ]
-
-
-def _curl(public_url: str, order: dict[str, Any]) -> str:
-    """Return the command that reads this order as its merchant does."""
-    path = f"{order['object']}s/{order['id']}"
-    return f'curl -H "Authorization: Bearer $SYNCCASH_KEY" {public_url.rstrip("/")}/api/v1/{path}'
 
 
 ORDER_PAGES = (orders, export, order, search)

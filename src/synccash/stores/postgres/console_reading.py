@@ -38,6 +38,9 @@ FROM events e LEFT JOIN deliveries d ON d.event_id = e.id
 LEFT JOIN webhook_endpoints w ON w.id = d.endpoint_id
 WHERE e.object_id = ANY ($1::text[]) ORDER BY e.xact, e.position, d.endpoint_id LIMIT 500
 """
+_API_CALLS = """
+SELECT order_id, scope, status, created_at, completed_at FROM idempotency WHERE order_id = ANY ($1::text[])
+"""
 # The count reads the index, and at most 1,000 of its entries for each endpoint.
 _ENDPOINTS = """
 SELECT w.id, w.merchant_id, w.livemode, w.url, w.status, w.disabled_reason, w.failing_since, w.created_at, (
@@ -90,15 +93,20 @@ class PostgresConsoleReading:
     async def deliveries(self, order_ids: Sequence[str]) -> Sequence[dict[str, Any]]:
         """Return the events of orders with their deliveries, oldest first."""
         found = await self.database.repeat(_DELIVERIES, list(order_ids))
-        return [_with_host(row) for row in found]
+        return [with_host(row) for row in found]
+
+    async def api_calls(self, order_ids: Sequence[str]) -> Sequence[dict[str, Any]]:
+        """Return the stored answers of the requests that made orders. They are kept for a day."""
+        found = await self.database.repeat(_API_CALLS, list(order_ids))
+        return [dict(row.items()) for row in found]
 
     async def endpoints(self) -> Sequence[dict[str, Any]]:
         """Return the endpoints of all merchants with the number of deliveries that wait, at most 1,000."""
-        return [_with_host(row) for row in await self.database.repeat(_ENDPOINTS)]
+        return [with_host(row) for row in await self.database.repeat(_ENDPOINTS)]
 
     async def undelivered(self, limit: int) -> Sequence[dict[str, Any]]:
         """Return deliveries that wait, the longest due first."""
-        return [_with_host(row) for row in await self.database.repeat(_UNDELIVERED, limit)]
+        return [with_host(row) for row in await self.database.repeat(_UNDELIVERED, limit)]
 
     async def recent(self) -> Mapping[str, Any]:
         """Return counts and durations (in seconds) of the payments of the last 15 minutes: of at most the
@@ -113,7 +121,7 @@ def _uuid(text: str) -> uuid.UUID | None:
         return None
 
 
-def _with_host(row: Any) -> dict[str, Any]:
+def with_host(row: Any) -> dict[str, Any]:
     """Return a row with the host of its URL: path and query may hold secrets of the merchant."""
     found = dict(row.items())
     url = found.pop("url")
