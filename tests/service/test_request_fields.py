@@ -351,7 +351,14 @@ RESOLVED = {
     "outcome": Shown("succeeded", at="status"),
     "rail": NotSent("it is taken only for an order that a recovery may have lost an attempt of"),
 }
+_NOT_STORED = NotSent("nothing is stored, and the answer is the effect; tests/console/test_routing.py has it")
 ROWS: dict[str, Row] = {
+    "POST /api/v1/resilience/routes/replay": Row(
+        Desk.breaker,
+        dict.fromkeys(("costs", "preferences", "splits", "cost_weight", "preference_step"), _NOT_STORED),
+        lambda _desk, _: {},
+        operator=True,
+    ),
     "POST /api/v1/payments": Row(
         _no_id,
         ORDER

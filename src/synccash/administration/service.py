@@ -25,6 +25,7 @@ from synccash.payments.history import EndedOrders
 from synccash.payments.payer import Msisdn
 from synccash.payments.payment import OrderKind
 from synccash.payments.request import Role, Tenant
+from synccash.payments.routing_replay import RecordedOrder
 from synccash.stores.postgres.audit import PostgresAudit
 from synccash.stores.postgres.contradictions import PostgresContradictions
 from synccash.stores.postgres.database import Database
@@ -196,6 +197,11 @@ class Administration:
             tenant, since, note=replace(entry, details=details)
         )
         return {"merchant_id": tenant.merchant_id, "livemode": tenant.livemode, **found}
+
+    async def routed_orders(self, limit: int) -> Sequence[RecordedOrder]:
+        """Return the newest payments and payouts of the last hour with their routing decisions, at most
+        `limit` of each."""
+        return await PostgresOperating(self.database).routed(limit)
 
     async def history(self, start: datetime, end: datetime, step: timedelta) -> Sequence[EndedOrders]:
         """Return how many orders ended from `start` until before `end`, in periods of `step`."""

@@ -27,6 +27,7 @@ ROUTE_ROLES: Mapping[str, OperatorRole] = {
     "GET /resilience/floats": _V,
     "GET /resilience/health": _V,
     "GET /resilience/routes": _V,
+    "POST /resilience/routes/replay": _V,
     "GET /admin/merchants": _V,
     "POST /admin/merchants": _A,
     "POST /admin/merchants/{merchant_id}/suspend": _A,

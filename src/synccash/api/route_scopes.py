@@ -57,6 +57,7 @@ ROUTE_SCOPES: Mapping[tuple[str, str], AccessScope | None] = MappingProxyType(
         ("GET", f"{BASE}/resilience/floats"): _SEE,
         ("GET", f"{BASE}/resilience/health"): _SEE,
         ("GET", f"{BASE}/resilience/routes"): _SEE,
+        ("POST", f"{BASE}/resilience/routes/replay"): _SEE,
         ("GET", f"{BASE}/admin/merchants"): _SEE,
         ("POST", f"{BASE}/admin/merchants"): _MANAGE,
         ("POST", f"{BASE}/admin/merchants/{{merchant_id}}/suspend"): _MANAGE,

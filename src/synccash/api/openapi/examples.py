@@ -82,6 +82,7 @@ REQUEST_EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "key": "transfer-118",
     },
     "OperatorRefundBody": {"reason": "The shop has closed", "amount": 500, "key": "ticket-4711"},
+    "RoutingRulesBody": {"preferences": "*: mtn_momo", "costs": "mtn_momo: 1%"},
     "WebhookRecoveryBody": {
         "livemode": False,
         "since": "2026-03-02T06:00:00Z",
@@ -643,6 +644,22 @@ ANSWER_EXAMPLES: Mapping[str, Mapping[str, Any]] = {
             "weaknesses": [],
         },
         "floats": [_FLOAT],
+    },
+    "RoutingReplayShown": {
+        "orders": 1820,
+        "unrouted": 3,
+        "moved": 240,
+        "moves": [
+            {
+                "operation": "collect",
+                "former": "paystack",
+                "new": "mtn_momo",
+                "orders": 240,
+                "amount": 600_000,
+            }
+        ],
+        "cost_used": 47_320.5,
+        "cost_new": 45_040.5,
     },
     "RouteShown": {
         "chosen": "mtn_momo",

@@ -194,6 +194,24 @@ class WebhookRecoveryBody(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     reason: _AuditReason
 
 
+_Rules = Annotated[str, Meta(max_length=4_000, pattern=TEXT)]
+_Weight = Annotated[float, Meta(ge=0, le=1)]
+
+
+class RoutingRulesBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Routing rules as the settings of these names have them, to see what they would change."""
+
+    costs: Annotated[_Rules, described("`routing_costs`, such as mtn_momo: 1%; paystack: 1.95%")] = ""
+    preferences: Annotated[_Rules, described("`routing_preferences`, such as *: mtn_momo > paystack")] = ""
+    splits: Annotated[
+        _Rules, described("`routing_splits`, such as mtn collect: mtn_momo 80, paystack 20")
+    ] = ""
+    cost_weight: Annotated[_Weight | None, described("`routing_cost_weight`; null: the one in force")] = None
+    preference_step: Annotated[
+        _Weight | None, described("`routing_preference_step`; null: the one in force")
+    ] = None
+
+
 class CreditConfirmationBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The credit that replaces the provisional one of an upgrade, in pesewas."""
 

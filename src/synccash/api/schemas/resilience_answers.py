@@ -260,3 +260,24 @@ class RouteShown(msgspec.Struct):
     chosen: Annotated[str | None, described("The id of the rail; null: none can take the order now")]
     reason: Annotated[str, described("Why this rail, such as best_score, only_able or split")]
     considered: Annotated[list[RouteCandidateShown], described("All rails, the available ones first")]
+
+
+class RoutingMoveShown(msgspec.Struct):
+    """Orders of the last hour that would have used another rail."""
+
+    operation: Annotated[Literal["collect", "payout"], described("collect: payments")]
+    former: Annotated[RailId, described("The rail that was used")]
+    new: Annotated[RailId, described("The rail that would have been used")]
+    orders: Annotated[int, Meta(ge=1, description="The number of orders")]
+    amount: Annotated[int, Meta(ge=0, description="Pesewas of these orders together")]
+
+
+class RoutingReplayShown(msgspec.Struct):
+    """What other routing rules would have done with the orders of the last hour."""
+
+    orders: Annotated[int, Meta(ge=0, description="The orders that were compared")]
+    unrouted: Annotated[int, Meta(ge=0, description="Orders without a rail, which were not compared")]
+    moved: Annotated[int, Meta(ge=0, description="The orders that would have used another rail")]
+    moves: Annotated[list[RoutingMoveShown], described("From which rail to which, the most orders first")]
+    cost_used: Annotated[float, described("Pesewas of cost of the rails used, by the new costs")]
+    cost_new: Annotated[float, described("Pesewas of cost under the new rules")]

@@ -23,7 +23,7 @@ from synccash.api.schemas.resilience_answers import (
 )
 from synccash.api.v1.management import Management, ReasonParameter, reason_of
 from synccash.api.v1.rate_limits import block_key, get_limits, list_blocked_keys, unblock_key
-from synccash.api.v1.routes import dry_run
+from synccash.api.v1.routes import dry_run, replay
 from synccash.api.v1.troubles import (
     SENDS_HELD,
     breaker_notices,
@@ -195,5 +195,6 @@ RESILIENCE = Router(
         list_floats,
         resilience_health,
         dry_run,
+        replay,
     ],
 )

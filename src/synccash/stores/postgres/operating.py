@@ -1,15 +1,20 @@
 """Reads orders, refunds and timelines of all merchants, for operators."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
 import structlog
 
 from synccash.payments.audit import AuditNote
 from synccash.payments.case import Entry
+from synccash.payments.payer import Msisdn, Network
 from synccash.payments.payment import PaymentStatus, StatusDetail
+from synccash.payments.rail import Operation
 from synccash.payments.request import Tenant
+from synccash.payments.routing_replay import RecordedOrder
 from synccash.stores.encryption import DecryptionError, Encryption
 from synccash.stores.postgres import sealing
 from synccash.stores.postgres.audit import change_with_note
@@ -75,6 +80,25 @@ SELECT order_id, at, kind, data, sealed FROM timeline t
 WHERE order_id = $1 OR order_id IN (SELECT r.id FROM refunds r WHERE r.payment_id = $1) ORDER BY position
 """
 
+_ROUTED_MINUTES = 60
+_ROUTED_TABLES = {"payments": "payer", "payouts": "payee"}
+
+
+def _routed(table: str, party: str) -> str:
+    return f"""
+SELECT p.id, p.merchant_id, p.livemode, p.amount, p.pinned_rail, p.routing::text AS routing, p.sealed,
+    p.{party}_msisdn, p.{party}_network, p.created_at
+FROM merchants m CROSS JOIN (VALUES (false), (true)) modes(livemode) CROSS JOIN LATERAL (
+    SELECT * FROM {table} p WHERE p.merchant_id = m.id AND p.livemode = modes.livemode
+        AND p.created_at > now() - interval '{_ROUTED_MINUTES} minutes'
+    ORDER BY p.created_at DESC, p.id DESC LIMIT $1
+) p
+ORDER BY p.created_at DESC, p.id DESC LIMIT $1
+"""  # noqa: S608 - put together from constants
+
+
+_ROUTED = {table: _routed(table, party) for table, party in _ROUTED_TABLES.items()}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderFilter:
@@ -116,6 +140,30 @@ class PostgresOperating:
         """Return the timeline of an order, with that of a payment's refunds, oldest first."""
         found = await self.database.repeat(_TIMELINE, order_id)
         return [entry_of(row, self.database.encryption) for row in found]
+
+    async def routed(self, limit: int) -> Sequence[RecordedOrder]:
+        """Return the newest payments and payouts of the last hour with their routing decisions, at most
+        `limit` of each."""
+        found: list[RecordedOrder] = []
+        for table, party in _ROUTED_TABLES.items():
+            for place, row in enumerate(await self.database.repeat(_ROUTED[table], limit)):
+                if place % 100 == 0:
+                    await asyncio.sleep(0)  # payments of this process go on between
+                network = row[f"{party}_network"]
+                number = None if network else self._opened(table, row)[f"{party}_msisdn"]
+                found.append(
+                    RecordedOrder(
+                        id=row["id"],
+                        merchant_id=row["merchant_id"],
+                        livemode=row["livemode"],
+                        operation=Operation.COLLECT if table == "payments" else Operation.PAYOUT,
+                        network=Network(network) if network else number and Msisdn(number).network_hint,
+                        amount=row["amount"],
+                        pinned_rail=row["pinned_rail"],
+                        routing=msgspec.json.decode(row["routing"] or "{}"),
+                    )
+                )
+        return found
 
     async def make_due(self, order_id: str, *, note: AuditNote) -> dict[str, Any] | None:
         """Make an order due now; return its id and status, or None if it does not exist."""
