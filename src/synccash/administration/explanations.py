@@ -228,7 +228,9 @@ def _differs(what: str) -> Callable[[_Facts], str]:
 
 def _by(verb: str) -> Callable[[_Facts], str]:
     def write(entry: _Facts) -> str:
-        return f"{entry.get('by')} {verb}: {entry.get('reason')}."
+        if not entry.get("by"):
+            return f"An operator {verb}."  # as a merchant sees it
+        return f"{entry['by']} {verb}: {entry.get('reason')}."
 
     return write
 

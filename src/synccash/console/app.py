@@ -14,9 +14,11 @@ from litestar.exceptions import HTTPException, NotFoundException
 from synccash.console.management_calls import CallRefusedError, ManagementCalls
 from synccash.console.pages.actions import ACTION_PAGES
 from synccash.console.pages.lists import LIST_PAGES
+from synccash.console.pages.merchant import MERCHANT_PAGES, MERCHANT_ROOT, is_merchant_page
 from synccash.console.pages.orders import ORDER_PAGES
 from synccash.console.pages.overview import OVERVIEW_PAGES, snapshot_loader
 from synccash.console.pages.queues import QUEUE_PAGES
+from synccash.console.pages.routing import ROUTING_PAGES
 from synccash.console.pages.sign_in import SIGN_IN_PAGES
 from synccash.console.ports import ConsoleParts
 from synccash.console.rendering import StaticFile, build_environment, link, load_static_files
@@ -31,6 +33,7 @@ from synccash.console.visit import (
     Site,
     UnreadableFormError,
     Visit,
+    merchant_session_of,
     session_of,
 )
 from synccash.middleware.refusal import App, Message, Receive, Scope, Send
@@ -110,6 +113,8 @@ class Console:
                 *ORDER_PAGES,
                 *QUEUE_PAGES,
                 *LIST_PAGES,
+                *ROUTING_PAGES,
+                *MERCHANT_PAGES,
                 *ACTION_PAGES,
                 static_file,
             ],
@@ -158,10 +163,17 @@ def _with_headers(scope: Scope, send: Send) -> Send:
 
 
 async def _visit(request: AnyRequest, site: Site) -> Visit:
-    """Return the visit of a request; with its form, if it has one."""
-    session = await session_of(request.scope, site)  # pyright: ignore[reportArgumentType]
-    visit = Visit(request, site, session)
+    """Return the visit of a request; with its form, if it has one.
+
+    Raises NotFoundException for a merchant's session on any page that is not a merchant's.
+    """
+    scope: Scope = request.scope  # pyright: ignore[reportAssignmentType]
+    visit = Visit(request, site, merchant=await merchant_session_of(scope, site))
     request.scope["state"][_VISIT] = visit
+    if visit.merchant is None:
+        visit.session = await session_of(scope, site)
+    elif not is_merchant_page(request.url.path):
+        raise NotFoundException
     if request.method == "POST":
         await visit.read_form()
     return visit
@@ -188,6 +200,8 @@ def _error_pages(site: Site) -> dict[Any, Handler]:
         visit = _visit_so_far(request, site)
         if visit.is_fragment or request.method != "GET":
             return show(request, 401, "You are signed out", "Sign in again; nothing was done.")
+        if is_merchant_page(request.url.path):
+            return visit.redirect(f"{MERCHANT_ROOT}/sign-in")
         query = request.url.query
         target = request.url.path + (f"?{query}" if query else "")
         return visit.redirect(link(f"{ROOT}/sign-in", next=None if target == ROOT else target))

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from synccash.middleware.refusal import Scope
-from synccash.payments.access import Credential
+from synccash.payments.access import Credential, Principal
 from synccash.payments.operator import SignedIn
+from synccash.payments.request import Tenant
 
 
 class ConsoleReading(Protocol):
@@ -37,14 +38,54 @@ class ConsoleReading(Protocol):
         ...
 
 
+class MerchantReading(Protocol):
+    """Reads what belongs to one merchant in one mode, beside the API. Raises StoreUnavailableError."""
+
+    async def endpoints(self, tenant: Tenant) -> Sequence[dict[str, Any]]:
+        """Return the webhook endpoints, with how many deliveries wait."""
+        ...
+
+    async def deliveries(self, tenant: Tenant, limit: int) -> Sequence[dict[str, Any]]:
+        """Return the newest events with their deliveries."""
+        ...
+
+    async def deliveries_of(self, tenant: Tenant, order_id: str) -> Sequence[dict[str, Any]]:
+        """Return the events of an order with their deliveries."""
+        ...
+
+    async def keys(self, tenant: Tenant) -> Sequence[dict[str, Any]]:
+        """Return the API keys."""
+        ...
+
+    async def requests(self, tenant: Tenant, limit: int) -> Sequence[dict[str, Any]]:
+        """Return the newest requests that made orders."""
+        ...
+
+    async def payouts(self, tenant: Tenant, limit: int) -> Sequence[dict[str, Any]]:
+        """Return the newest payouts."""
+        ...
+
+
+class MerchantSessions(Protocol):
+    """Sessions of merchants' people. Raises StoreUnavailableError."""
+
+    async def begin(self, key: Principal, tenant: Tenant) -> str:
+        """Begin a session for the holder of a merchant's key, and return its token."""
+        ...
+
+    async def end(self, token_hash: bytes) -> None:
+        """End a session."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsoleParts:
     """The parts of the process that the console uses.
 
-    `credential` returns the operator of a token's SHA-256; None if it is not valid, or if the client of the
-    request has tried too many. `use_link` signs in by the code of a one-time link. `waiting` returns how many
-    orders wait for an operator, by kind and reason. `settings` are the settings in force: name, masked value,
-    source.
+    `credential` returns who has the key or token with a SHA-256; None if it is not valid from the client's
+    address, or if that has tried too many. `use_link` signs in by the code of a one-time link. `waiting`
+    returns how many orders wait for an operator, by kind and reason. `settings` are the settings in force:
+    name, masked value, source.
     """
 
     public_url: str
@@ -52,5 +93,7 @@ class ConsoleParts:
     use_link: Callable[[Scope, str], Awaitable[SignedIn]]
     waiting: Callable[[], Mapping[tuple[str, str], int]]
     reading: ConsoleReading
+    merchant_reading: MerchantReading
+    merchant_sessions: MerchantSessions
     settings: Sequence[tuple[str, str, str]]
     success_goal: float

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from synccash.middleware.refusal import Scope
 from synccash.payments.access import OperatorRole
+from synccash.payments.request import Tenant
 
 _CSRF_PURPOSE = b"synccash console form"
 
@@ -23,6 +24,29 @@ class Session:
     token: str
     name: str
     role: OperatorRole
+
+    @property
+    def csrf(self) -> str:
+        """The text that each form of this session carries."""
+        return csrf_of(self.token)
+
+    @property
+    def token_hash(self) -> bytes:
+        """The SHA-256 of the token, which is what the database holds."""
+        return token_hash(self.token)
+
+
+MERCHANT_TOKEN = "sk_session_"  # noqa: S105 - the prefix of tokens, none of them
+"""The prefix of the tokens of merchants' sessions: an API key in the cookie is no session."""
+
+
+@dataclass(frozen=True, slots=True)
+class MerchantSession:
+    """Somebody of a merchant, who has signed in with an API key. It reads, in the mode of that key."""
+
+    token: str
+    tenant: Tenant
+    key_id: str
 
     @property
     def csrf(self) -> str:

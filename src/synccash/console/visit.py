@@ -16,10 +16,19 @@ from synccash.api.roles import needed_role
 from synccash.console.management_calls import Answer, ManagementCalls
 from synccash.console.ports import ConsoleParts
 from synccash.console.rendering import StaticFile
-from synccash.console.session import Cookies, Session, cookies_of, csrf_of, is_same_site, token_hash
+from synccash.console.session import (
+    MERCHANT_TOKEN,
+    Cookies,
+    MerchantSession,
+    Session,
+    cookies_of,
+    csrf_of,
+    is_same_site,
+    token_hash,
+)
 from synccash.console.snapshots import SnapshotHub
 from synccash.middleware.refusal import Scope
-from synccash.payments.access import CallerKind
+from synccash.payments.access import CallerKind, Credential
 from synccash.payments.operator import actor_of
 
 AnyRequest = Request[Any, Any, Any]
@@ -66,6 +75,7 @@ class Visit:
     request: AnyRequest
     site: Site
     session: Session | None = None
+    merchant: MerchantSession | None = None
     form: dict[str, str] = field(default_factory=dict[str, str])
     set_cookies: list[str] = field(default_factory=list[str])
 
@@ -80,6 +90,13 @@ class Visit:
         if self.session is None:
             raise SignInNeededError
         return self.session
+
+    @property
+    def merchant_signed_in(self) -> MerchantSession:
+        """The session of a merchant. Raises SignInNeededError."""
+        if self.merchant is None:
+            raise SignInNeededError
+        return self.merchant
 
     @property
     def is_fragment(self) -> bool:
@@ -99,7 +116,7 @@ class Visit:
         query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Any:
-        """Call the API as the operator who is signed in, and return the document. Raises CallRefusedError."""
+        """Call the API as the one who is signed in, and return the document. Raises CallRefusedError."""
         return (await self.call(method, *path, body=body, query=query, headers=headers)).document
 
     async def call(
@@ -110,12 +127,12 @@ class Visit:
         query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Call the API as the operator who is signed in, and return status and document."""
+        """Call the API as the one who is signed in, and return status and document."""
         return await self.site.calls.call(
             self.scope,
             method,
             path,
-            token=self.signed_in.token,
+            token=self.signed_in.token if self.merchant is None else self.merchant.token,
             body=body,
             query=query,
             headers=headers,
@@ -135,13 +152,14 @@ class Visit:
         theme = cookies.get(self.site.cookies.theme, "auto")
         text = self.site.environment.get_template(template).render(
             session=self.session,
-            csrf="" if self.session is None else self.session.csrf,
+            merchant_session=self.merchant,
+            csrf=self._session_csrf(),
             may=self.may,
             path=self.request.url.path,
             theme=theme if theme in THEMES else "auto",
             notice=unquote(notice) if notice else None,
             request_id=self.scope.get(REQUEST_ID),
-            waiting_count=sum(self.site.parts.waiting().values()),
+            waiting_count=0 if self.session is None else sum(self.site.parts.waiting().values()),
             **context,
         )
         return Response(text.encode(), status_code=status, media_type="text/html; charset=utf-8")
@@ -167,23 +185,39 @@ class Visit:
         if not _is_equal(given, self._expected_csrf()):
             raise ForgedRequestError
 
+    def _session_csrf(self) -> str:
+        one = self.merchant or self.session
+        return "" if one is None else one.csrf
+
     def _expected_csrf(self) -> str:
-        if self.session is not None:
-            return self.session.csrf
+        if self.merchant is not None or self.session is not None:
+            return self._session_csrf()
         # Before a sign-in, a cookie of the form's own binds it to this browser.
         nonce = cookies_of(self.scope).get(self.site.cookies.form, "")
         return csrf_of(nonce) if nonce else ""
 
 
 async def session_of(scope: Scope, site: Site) -> Session | None:
-    """Return the session of a request's cookie; None without one that is valid."""
-    token = cookies_of(scope).get(site.cookies.session, "")
-    if not 0 < len(token) <= _TOKEN_MAX or not token.isascii():
-        return None
-    found = await site.parts.credential(scope, token_hash(token))
+    """Return the session of an operator by a request's cookie; None without one that is valid."""
+    token, found = await _credential_of(scope, site)
     if found is None or found.principal.kind is not CallerKind.OPERATOR or found.principal.role is None:
         return None
     return Session(token, found.principal.actor_id.removeprefix(actor_of("")), found.principal.role)
+
+
+async def merchant_session_of(scope: Scope, site: Site) -> MerchantSession | None:
+    """Return the session of a merchant by a request's cookie; None without one that is valid."""
+    token, found = await _credential_of(scope, site)
+    if found is None or found.principal.tenant is None or not token.startswith(MERCHANT_TOKEN):
+        return None
+    return MerchantSession(token, found.principal.tenant, found.principal.actor_id)
+
+
+async def _credential_of(scope: Scope, site: Site) -> tuple[str, Credential | None]:
+    token = cookies_of(scope).get(site.cookies.session, "")
+    if not 0 < len(token) <= _TOKEN_MAX or not token.isascii():
+        return "", None
+    return token, await site.parts.credential(scope, token_hash(token))
 
 
 async def _form_of(request: AnyRequest) -> dict[str, str]:

@@ -53,10 +53,13 @@ from synccash.processes.metrics_server import MetricsServer, SmallServer, listen
 from synccash.processes.runner import run_process
 from synccash.processes.schema_wait import schema_is_ready
 from synccash.processes.service_guard import ENDPOINT_NAMES, limited_user
+from synccash.resilience.client_address import is_within
 from synccash.settings.loader import LoadedSettings, Settings
 from synccash.settings.secret import Secret
 from synccash.stores.postgres.approvals import PostgresApprovals
 from synccash.stores.postgres.console_reading import PostgresConsoleReading
+from synccash.stores.postgres.merchant_reading import PostgresMerchantReading
+from synccash.stores.postgres.merchant_sessions import PostgresMerchantSessions
 from synccash.stores.postgres.operators import PostgresOperators
 from synccash.stores.postgres.runtime_role import RoleCheck
 
@@ -65,18 +68,24 @@ log = structlog.get_logger("synccash.api")
 
 @dataclass(frozen=True, slots=True)
 class _CallerStore:
-    """The API keys, and the tokens of operators."""
+    """The API keys, the tokens of operators, and the sessions of merchants' people."""
 
     keys: KeyUsage
     operators: PostgresOperators
+    sessions: PostgresMerchantSessions
 
     async def credential(self, secret_hash: bytes) -> Credential | None:
         """Return a valid key or token; None for any other. Raises StoreUnavailableError."""
-        return await self.keys.credential(secret_hash) or await self.operators.credential(secret_hash)
+        return (
+            await self.keys.credential(secret_hash)
+            or await self.operators.credential(secret_hash)
+            or await self.sessions.credential(secret_hash)
+        )
 
     async def good(self) -> frozenset[bytes]:
         """Return the hashes of the keys and tokens that are valid now. Raises StoreUnavailableError."""
-        return frozenset(await self.keys.good()) | await self.operators.good()
+        keys = frozenset(await self.keys.good())
+        return keys | await self.operators.good() | await self.sessions.good()
 
 
 def application(service: Service, settings: Settings, console: Console | None = None) -> App:
@@ -116,7 +125,10 @@ def build_console(service: Service, loaded: LoadedSettings) -> Console:
 
     async def credential(scope: Scope, token_hash: bytes) -> Credential | None:
         found = await known.find(token_hash, lambda: service.guard.check_unknown_key(scope))
-        return found if isinstance(found, Credential) else None
+        if not isinstance(found, Credential):
+            return None
+        is_near = not found.networks or is_within(service.guard.client_ip(scope), found.networks)
+        return found if is_near else None
 
     async def use_link(scope: Scope, code: str) -> SignedIn:
         # As a key that this process has not seen: who guesses is stopped before PostgreSQL.
@@ -132,6 +144,8 @@ def build_console(service: Service, loaded: LoadedSettings) -> Console:
             use_link=use_link,
             waiting=lambda: {name: one.count for name, one in service.backlog.counted.items()},
             reading=PostgresConsoleReading(service.database),
+            merchant_reading=PostgresMerchantReading(service.database),
+            merchant_sessions=PostgresMerchantSessions(service.database),
             settings=tuple(loaded.shown()),
             success_goal=SUCCESS_GOAL,
         )
@@ -139,7 +153,8 @@ def build_console(service: Service, loaded: LoadedSettings) -> Console:
 
 
 def _caller_store(service: Service) -> _CallerStore:
-    return _CallerStore(service.key_usage, service.operators.store)
+    sessions = PostgresMerchantSessions(service.database)
+    return _CallerStore(service.key_usage, service.operators.store, sessions)
 
 
 def _management(service: Service, settings: Settings, identities: SystemIdentities) -> Management:

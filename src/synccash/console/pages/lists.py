@@ -129,6 +129,7 @@ LIST_PAGES = (
     limits,
     reconciliations,
     reconciliation,
+    merchants,
     keys,
     operators,
     approvals,

@@ -20,7 +20,7 @@ async def sign_in_form(visit: Given[Visit]) -> Html:
     target = _inside(visit.query("next"))
     if visit.session is not None:
         return visit.redirect(target)
-    return _form(visit, "sign_in.html", next=target)
+    return sign_in_form_page(visit, "sign_in.html", next=target)
 
 
 @post("/sign-in")
@@ -33,20 +33,22 @@ async def sign_in(visit: Given[Visit]) -> Html:
         answer = await visit.site.calls.call(visit.scope, "POST", ("operators", "sign-in"), body=body)
     except CallRefusedError as error:
         problem = _sign_in_problem(error)
-        return _form(visit, "sign_in.html", error.status, next=target, name=body["name"], problem=problem)
+        return sign_in_form_page(
+            visit, "sign_in.html", error.status, next=target, name=body["name"], problem=problem
+        )
     failed = answer.document["failed_before"]
     if failed:
         visit.note(
             f"Since your last sign-in, {failed} failed with your name. If that was not you, tell an admin."
         )
-    _begin_session(visit, answer.document["token"])
+    begin_session(visit, answer.document["token"])
     return visit.redirect(target)
 
 
 @get("/welcome")
 async def link_form(visit: Given[Visit]) -> Html:
     """Ask before a one-time link is used up: programs that preview links open them too."""
-    return _form(visit, "welcome.html", code=visit.query("code") or "")
+    return sign_in_form_page(visit, "welcome.html", code=visit.query("code") or "")
 
 
 @post("/welcome")
@@ -56,12 +58,12 @@ async def use_link(visit: Given[Visit]) -> Html:
         signed_in = await visit.site.parts.use_link(visit.scope, visit.form.get("code", ""))
     except SignInThrottledError:
         problem = "Too many links were tried from your address. Wait a minute, and open the link again."
-        return _form(visit, "welcome.html", 429, code="", problem=problem)
+        return sign_in_form_page(visit, "welcome.html", 429, code="", problem=problem)
     except SignInRefusedError:
         problem = "This link was used or is too old. `synccash console` prints a new one."
-        return _form(visit, "welcome.html", 401, code="", problem=problem)
+        return sign_in_form_page(visit, "welcome.html", 401, code="", problem=problem)
     token: IssuedToken = signed_in.token
-    _begin_session(visit, token.secret)
+    begin_session(visit, token.secret)
     return visit.redirect(_HOME)
 
 
@@ -78,7 +80,7 @@ async def sign_out(visit: Given[Visit]) -> Html:
 @get("/enrol")
 async def enrolment_form(visit: Given[Visit]) -> Html:
     """Show the form of an enrolment."""
-    return _form(visit, "enrol.html")
+    return sign_in_form_page(visit, "enrol.html")
 
 
 @post("/enrol")
@@ -86,11 +88,15 @@ async def enrol(visit: Given[Visit]) -> Html:
     """Set the first password with an enrolment code, and show the secret for the authenticator app."""
     body = {name: visit.form.get(name, "") for name in ("name", "code", "password")}
     if body["password"] != visit.form.get("again"):
-        return _form(visit, "enrol.html", 422, name=body["name"], problem="The two passwords differ.")
+        return sign_in_form_page(
+            visit, "enrol.html", 422, name=body["name"], problem="The two passwords differ."
+        )
     try:
         answer = await visit.site.calls.call(visit.scope, "POST", ("operators", "enrol"), body=body)
     except CallRefusedError as error:
-        return _form(visit, "enrol.html", error.status, name=body["name"], problem=_problem_text(error))
+        return sign_in_form_page(
+            visit, "enrol.html", error.status, name=body["name"], problem=_problem_text(error)
+        )
     return visit.page("enrolled.html", name=body["name"], made=answer.document)
 
 
@@ -103,21 +109,23 @@ async def choose_theme(visit: Given[Visit]) -> Html:
     return visit.redirect(_inside(visit.form.get("back")))
 
 
-def _begin_session(visit: Visit, token: str) -> None:
+def begin_session(visit: Visit, token: str) -> None:
+    """Put the token of a new session into the cookie, in place of any other."""
     cookies = visit.site.cookies
     visit.set_cookies += [cookies.set(cookies.session, token), cookies.expire(cookies.form)]
 
 
-def _form(visit: Visit, template: str, status: int = 200, **context: object) -> Html:
+def sign_in_form_page(visit: Visit, template: str, status: int = 200, **context: object) -> Html:
     """Show a form that is sent without a session: a new cookie binds it to this browser."""
     nonce = secrets.token_urlsafe(24)
     visit.set_cookies.append(visit.site.cookies.set(visit.site.cookies.form, nonce, 3_600))
     given = {"problem": None, "name": "", "next": _HOME, "form_csrf": csrf_of(nonce), **context}
-    session, visit.session = visit.session, None
+    session, merchant = visit.session, visit.merchant
+    visit.session = visit.merchant = None
     try:
         return visit.page(template, status, **given)
     finally:
-        visit.session = session
+        visit.session, visit.merchant = session, merchant
 
 
 def _sign_in_problem(error: CallRefusedError) -> str:

@@ -21,6 +21,7 @@ _DELETES = frozenset(
         "due_payments",
         "idempotency",
         "installation_keys",
+        "merchant_sessions",
         "operator_addresses",
         "operator_links",
         "operator_sign_in_throttle",
