@@ -3,20 +3,22 @@
 import asyncio
 import os
 import urllib.request
-import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from browser.chromium import opened_tab
+from browser.operating import link_of, operate, pay, with_database
+from console.webhooks_of_merchant import add_endpoint, add_failed_event
 from service.in_process import running_service
 from service.installation import call, wait_until
-from synccash.administration.operators.console_link import make_console_link
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.pool import connect
+from synccash.stores.postgres.reconciliations import PostgresReconciliations, ReconciliationResult
 
 LOOKS = ((1280, 900, False), (1280, 900, True), (390, 844, False), (390, 844, True))
+RUN = "rec_01ja0d4f6g8h0j2k4m6n8p0q2r"
 PICTURES = os.environ.get("SYNCCASH_PICTURES")
 
 
@@ -37,17 +39,6 @@ def database_of_file(servers, migrated_template):
         yield url
 
 
-def pay(service, **more):
-    body = {
-        "amount": 2500,
-        "currency": "GHS",
-        "payer": {"msisdn": "0241234567"},
-        "reference": uuid.uuid4().hex,
-    }
-    headers = {"Authorization": f"Bearer {service.key}", "Idempotency-Key": uuid.uuid4().hex}
-    return call("POST", f"{service.url}/api/v1/payments", {**body, **more}, **headers).body
-
-
 def seeded(service):
     """Orders in several states: succeeded, in risk review, under review, and at a rail that is down."""
     paid = [pay(service) for _ in range(3)]
@@ -63,19 +54,54 @@ def seeded(service):
     service.control("PUT", "mtn_momo/faults", {"down": True})
     for _ in range(12):
         pay(service, rail="mtn_momo")
+    operate(
+        service,
+        "POST",
+        "/resilience/rate-limits/ip:192.0.2.9/payment_list/block",
+        {"duration": 3_600, "reason": "it tries all numbers"},
+    )
     return paid[0]["id"], held["id"], wrong["id"]
 
 
-async def link_of(database_url, url):
-    pool = await connect(database_url, min_size=0, max_size=1)
-    try:
-        return await make_console_link(Database(pool), url)
-    finally:
-        await pool.close()
+async def stored(database: Database, order_id: str) -> None:
+    """What rails and weeks of use leave behind: a surplus, a failed webhook, a statement that differs."""
+    for kind in ("second_success", "reversed"):
+        await database.repeat(
+            "INSERT INTO contradictions (move_id, order_id, kind, attempts) VALUES ($1, $2, $3, '[]')",
+            f"{order_id}/{kind}",
+            order_id,
+            kind,
+        )
+    endpoint = await add_endpoint(database, "mer_one")
+    await add_failed_event(database, "mer_one", endpoint, datetime.now(UTC), order_id=order_id)
+    finding = {
+        "verdict": "amount_differs",
+        "line": 7,
+        "direction": "in",
+        "stated": "7.00",
+        "ours": "25.00",
+        "reference": "0d9f0b3c-5c1e-4b7a-9a55-0c6b1f5f1f10",
+        "provider_id": "4711",
+        "order_id": order_id,
+        "attempt_id": None,
+        "detail": None,
+    }
+    await PostgresReconciliations(database).add(
+        ReconciliationResult(
+            id=RUN,
+            rail="mtn_momo",
+            file="statement-2026-03-01.csv",
+            actor="database:synccash",
+            is_clean=False,
+            counts={"rows": 3, "matched": 2, "amount_differs": 1, "from": "2026-03-01T00:00:00Z", "to": None},
+            findings=[finding],
+        )
+    )
 
 
 async def test_the_console_in_a_browser(service, database_of_file, tmp_path):
     paid, held, wrong = await asyncio.to_thread(seeded, service)
+    await with_database(database_of_file, lambda database: stored(database, paid))
     pages = [
         "/console",
         "/console/orders",
@@ -84,8 +110,13 @@ async def test_the_console_in_a_browser(service, database_of_file, tmp_path):
         f"/console/orders/{wrong}",
         "/console/queues",
         "/console/queues?queue=risk_review",
+        "/console/queues?queue=contradictions",
         "/console/rails",
+        "/console/routing",
         "/console/webhooks",
+        "/console/limits",
+        "/console/reconciliations",
+        f"/console/reconciliations/{RUN}",
         "/console/merchants",
         "/console/keys",
         "/console/operators",
@@ -95,6 +126,9 @@ async def test_the_console_in_a_browser(service, database_of_file, tmp_path):
         "/console/search?q=nothing",
         "/console/actions/create-key",
         f"/console/actions/resolve-payment/{wrong}",
+        f"/console/actions/close-contradictions/{paid}",
+        "/console/actions/unblock-key/ip:192.0.2.9@payment_list",
+        "/console/actions/recover-webhooks/mer_one?since=2026-03-02T09:15",
         "/console/nothing",
     ]
     link = await link_of(database_of_file, service.url)
@@ -109,7 +143,10 @@ async def test_the_console_in_a_browser(service, database_of_file, tmp_path):
         await _search_by_key(service, tab, paid)
         await _approve(service, tab, held)
         await _stay_out_of_the_page(service, tab)
+        await _try_routing(service, tab)
+        await _recover_webhooks(service, tab)
         await _sign_out(service, tab)
+        await _merchant(service, tab, paid)
 
 
 async def _every_page(service, tab, pages):
@@ -169,6 +206,41 @@ async def _stay_out_of_the_page(service, tab):
     await tab.open(f"{service.url}/console/orders/{made['id']}")
     assert "<img src=x" in await tab.text()
     assert not await tab.run("window.broken")
+
+
+async def _try_routing(service, tab):
+    """Other rules are compared with the orders of the last hour, and shown as settings."""
+    await tab.open(service.url + "/console/routing")
+    await tab.run("document.querySelector('[name=preferences]').value = '*: paystack > mtn_momo'")
+    await tab.leave(tab.run("document.querySelector('main form').requestSubmit()"))
+    assert "would have used another rail" in await tab.text()
+    assert "SYNCCASH_ROUTING_PREFERENCES" in await tab.text()
+    assert await tab.severe_faults() == []
+
+
+async def _recover_webhooks(service, tab):
+    """The field of the time takes what a browser's own picker writes."""
+    await tab.open(service.url + "/console/webhooks")
+    await tab.leave(tab.run("document.querySelector('a[href*=recover-webhooks]').click()"))
+    await tab.run("document.querySelector('[name=since]').value = '2026-01-01T09:15'")
+    await tab.run("document.querySelector('textarea').value = 'their server is back'")
+    await tab.leave(tab.run("document.querySelector('main form').requestSubmit()"))
+    assert "1 deliveries are being sent again" in await tab.text()
+
+
+async def _merchant(service, tab, paid):
+    """A merchant signs in with an API key, sees its own pages, and signs out."""
+    root = "/console/merchant"
+    await tab.open(f"{service.url}{root}/sign-in")
+    assert await tab.severe_faults() == []
+    await tab.run(f"document.querySelector('[name=key]').value = '{service.key}'")
+    await tab.leave(tab.run("document.querySelector('main form').requestSubmit()"))
+    assert await tab.run("location.pathname") == root
+    pages = [root, f"{root}/orders/{paid}", f"{root}/webhooks", f"{root}/keys", f"{root}/log"]
+    await _every_page(service, tab, pages)
+    await tab.open(service.url + root)
+    await tab.leave(tab.run("document.querySelector('form[action$=sign-out]').requestSubmit()"))
+    assert "Sign in as a merchant" in await tab.text()
 
 
 async def _sign_out(service, tab):
