@@ -57,6 +57,8 @@ BODIES: dict[str, Any] = {
     "PayoutBody": {"amount": 100, "currency": "GHS", "payee": {"msisdn": NUMBER}, "reference": "theirs"},
     "RefundBody": {"amount": 1},
     "OperatorRefundBody": {"amount": 1, "reason": "because"},
+    "RoutingRulesBody": {"preferences": "*: mtn_momo"},
+    "WebhookRecoveryBody": {"livemode": False, "since": "2026-01-01T00:00:00Z", "reason": "because"},
     "PasswordBody": {"otp": "999999"},
     "DecisionBody": {"reason": "because"},
     "ReasonBody": {"reason": "because"},
@@ -100,6 +102,7 @@ OPERATORS_PARAMETERS = {
     "api_key_id": "key_one",
     "token_id": "ot_one",
     "approval_id": "apr_one",
+    "reconciliation_id": "rec_one",
 }
 
 
