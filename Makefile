@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := demo
 .PHONY: help demo up test test-slow test-browser test-bare test-pythons test-prometheus test-rolling test-standby failover \
-	coverage drill mutants check format generate docs bench audit sbom lock clean
+	coverage drill mutants check format generate docs screenshots bench audit sbom lock clean
 
 # Lists the commands: the lines of this file with two number signs.
 help:
@@ -40,6 +40,10 @@ test-slow: .venv/dev ## the slow tests
 # Chromium is installed. PICTURES=folder keeps a picture of each page.
 test-browser: .venv/dev ## the console in Chromium
 	SYNCCASH_TEST_BROWSER=1 SYNCCASH_PICTURES=$(PICTURES) $(BIN)/python -m pytest tests/browser
+
+# They show an outage: look at them before you commit them.
+screenshots: .venv/dev ## the pictures of README and docs, with Chromium
+	SYNCCASH_TEST_BROWSER=1 SYNCCASH_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/browser/test_screenshots.py
 
 # The toolkit, the middleware and the client as `pip install synccash` alone gives them, the examples with their
 # frameworks, and the suites of both packages after they were copied under another name.

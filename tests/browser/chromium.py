@@ -77,9 +77,9 @@ class Tab:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
-    async def until(self, expression: str) -> None:
+    async def until(self, expression: str, tries: int = 300) -> None:
         """Poll the page until the expression is true: the browser works on its own."""
-        for _ in range(300):
+        for _ in range(tries):
             if await self.run(f"Boolean({expression})"):
                 return
             await asyncio.sleep(0.05)
@@ -94,6 +94,10 @@ class Tab:
         await self.call("Emulation.setDeviceMetricsOverride", **size)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         await self.call("Emulation.setEmulatedMedia", features=[scheme])
+
+    async def hide_scrollbars(self) -> None:
+        """For pictures: a scrollbar is not part of a page."""
+        await self.call("Emulation.setScrollbarsHidden", hidden=True)
 
     async def severe_faults(self) -> list[str]:
         """What axe-core finds on the page that keeps people out."""

@@ -7,12 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import pytest
-
 from browser.chromium import opened_tab
 from browser.operating import link_of, operate, pay, with_database
 from console.webhooks_of_merchant import add_endpoint, add_failed_event
-from service.in_process import running_service
 from service.installation import call, wait_until
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.reconciliations import PostgresReconciliations, ReconciliationResult
@@ -20,23 +17,6 @@ from synccash.stores.postgres.reconciliations import PostgresReconciliations, Re
 LOOKS = ((1280, 900, False), (1280, 900, True), (390, 844, False), (390, 844, True))
 RUN = "rec_01ja0d4f6g8h0j2k4m6n8p0q2r"
 PICTURES = os.environ.get("SYNCCASH_PICTURES")
-
-
-@pytest.fixture(scope="module")
-def service(database_of_file, tmp_path_factory):
-    settings = {"risk_review_from": 50_000, "four_eyes": "off"}
-    with running_service(
-        database_of_file, tmp_path_factory.mktemp("rails"), tells=False, **settings
-    ) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def database_of_file(servers, migrated_template):
-    from servers_fixture import fresh_database
-
-    with fresh_database(servers, migrated_template) as url:
-        yield url
 
 
 def seeded(service):
@@ -225,7 +205,7 @@ async def _recover_webhooks(service, tab):
     await tab.run("document.querySelector('[name=since]').value = '2026-01-01T09:15'")
     await tab.run("document.querySelector('textarea').value = 'their server is back'")
     await tab.leave(tab.run("document.querySelector('main form').requestSubmit()"))
-    assert "1 deliveries are being sent again" in await tab.text()
+    assert "1 delivery is being sent again" in await tab.text()
 
 
 async def _merchant(service, tab, paid):
