@@ -16,7 +16,10 @@ reads `detail`, which names the object, the field and the values. `request_id` f
 the service that answered: `/docs/problems#rate_limit_exceeded`. Each code is an anchor there and on this page
 (`errors.md#rate_limit_exceeded`), and never changes.
 
-A payment that failed is no problem of this kind: its `last_error` says why. After a 5xx, or no answer at all,
+A payment that failed is no problem of this kind: its `last_error` says why. After a one-time password that
+the provider refused, the payment still `requires_action`, and its `last_error` has the code `otp_refused`.
+
+After a 5xx, or no answer at all,
 repeat the same request with the same Idempotency-Key: money moves once.
 
 | status | codes |
