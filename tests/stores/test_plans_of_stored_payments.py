@@ -1,5 +1,6 @@
 """With many stored payments, a statement reads no whole table, and no more pages than its answer needs."""
 
+import contextlib
 import json
 import re
 import uuid
@@ -19,9 +20,11 @@ from order_store_contract import opened, succeeded
 from servers_fixture import fresh_database
 from stores.postgres_world import PostgresWorld
 from stores.test_plans import STATEMENTS, generic_plan
+from synccash.payments.errors import OrderUnreadableError
 from synccash.payments.payment import PaymentStatus, StatusDetail
 from synccash.payments.request import Tenant
 from synccash.servers.bundle import Servers
+from synccash.stores.encryption import DecryptionError
 from synccash.stores.postgres.balances import PostgresBalances
 from synccash.stores.postgres.console_reading import PostgresConsoleReading
 from synccash.stores.postgres.database import Database
@@ -207,17 +210,23 @@ READS: Mapping[str, Read] = {
     "movements of transaction ids": lambda database, stored: PostgresMovements(
         database, stored.attempt["rail"]
     ).of_ids(["unknown"], _long_ago(), datetime.now(UTC)),
-    "history of a day": lambda database, _: RollupStore(database).between(
-        _long_ago(), datetime.now(UTC), timedelta(hours=1)
+    "history of an hour of the day": lambda database, _: RollupStore(database).between(
+        _long_ago(), _long_ago(3600.0), timedelta(hours=1)
     ),
     "balances": lambda database, _: PostgresBalances(database).balances(),
 }
 
 
-def scans(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The tables that a plan reads, with the kind of each scan."""
-    found = [(plan["Relation Name"], plan["Node Type"])] if "Relation Name" in plan else []
-    return found + [one for part in plan.get("Plans", ()) for one in scans(part)]
+def pages_of(plan: Mapping[str, Any]) -> int:
+    pages: int = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+    return pages
+
+
+def read_whole(plan: Mapping[str, Any]) -> list[str]:
+    """The tables that a plan has read from the beginning, for more than a few pages."""
+    is_read = plan["Node Type"] == "Seq Scan" and pages_of(plan) > SMALL_TABLE_PAGES
+    found = [plan["Relation Name"]] if is_read else []
+    return found + [one for part in plan.get("Plans", ()) for one in read_whole(part)]
 
 
 def large(stored: Stored, names: Sequence[str]) -> list[str]:
@@ -228,7 +237,9 @@ def large(stored: Stored, names: Sequence[str]) -> list[str]:
 @pytest.mark.parametrize("name", READS)
 async def test_a_read_costs_no_more_than_its_page(stored: Stored, name: str, kind: str):
     database = RecordingDatabase(stored.pool)
-    await READS[name](database, stored)
+    # The copies of payments cannot be decrypted; what they cost is the same.
+    with contextlib.suppress(DecryptionError, OrderUnreadableError):
+        await READS[name](database, stored)
     assert database.statements
     for statement, arguments in database.statements:
         async with stored.pool.acquire() as connection, connection.transaction():
@@ -238,10 +249,8 @@ async def test_a_read_costs_no_more_than_its_page(stored: Stored, name: str, kin
             )
         (explained,) = json.loads(text)
         plan = explained["Plan"]
-        whole = [table for table, how in scans(plan) if how == "Seq Scan"]
-        pages = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
-        assert large(stored, whole) == [], text
-        assert pages <= PAGES_MAX, f"{pages} pages\n{text}"
+        assert read_whole(plan) == [], text
+        assert pages_of(plan) <= PAGES_MAX, f"{pages_of(plan)} pages\n{text}"
 
 
 @pytest.mark.parametrize("name", STATEMENTS)

@@ -77,7 +77,8 @@ _PAYMENT_OWNER = "SELECT merchant_id, livemode FROM payments WHERE id = $1"
 _EVENT_OWNER = "SELECT merchant_id, livemode FROM events WHERE id = $1"
 _TIMELINE = """
 SELECT order_id, at, kind, data, sealed FROM timeline t
-WHERE order_id = $1 OR order_id IN (SELECT r.id FROM refunds r WHERE r.payment_id = $1) ORDER BY position
+WHERE order_id = ANY (ARRAY (SELECT $1::text UNION ALL SELECT id FROM refunds WHERE payment_id = $1))
+ORDER BY position
 """
 
 _ROUTED_MINUTES = 60

@@ -29,11 +29,12 @@ FROM {source} p
 """
 _NEWEST = "ORDER BY p.created_at DESC, p.id DESC LIMIT $3"
 
-# Positions are assigned while the order's row is locked, so they follow the order of its commits.
+# Positions are assigned while the order's row is locked, so they follow the order of its commits. An array of
+# ids is looked up in the index; with OR, PostgreSQL would read the timelines of all orders.
 _TIMELINE = """
 SELECT t.order_id, t.at, t.kind, t.data, t.sealed FROM payments p LEFT JOIN LATERAL (
     SELECT e.order_id, e.at, e.kind, e.data, e.sealed, e.position FROM timeline e
-    WHERE e.order_id = p.id OR e.order_id IN (SELECT r.id FROM refunds r WHERE r.payment_id = p.id)
+    WHERE e.order_id = ANY (ARRAY (SELECT $1::text UNION ALL SELECT id FROM refunds WHERE payment_id = $1))
 ) t ON true
 WHERE p.id = $1 AND p.merchant_id = $2 AND p.livemode = $3 ORDER BY t.position
 """
