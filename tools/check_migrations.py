@@ -96,8 +96,8 @@ def _not_alone(up: str) -> list[str]:
     problems: list[str] = []
     if text.count(";") != 1:
         problems.append("a migration without a transaction has one statement")
-    if " CONCURRENTLY IF NOT EXISTS " not in text:
-        problems.append("only CREATE INDEX CONCURRENTLY IF NOT EXISTS is repeatable after a crash")
+    if " CONCURRENTLY IF NOT EXISTS " not in text and "DROP INDEX CONCURRENTLY IF EXISTS " not in text:
+        problems.append("only INDEX CONCURRENTLY IF [NOT] EXISTS is repeatable after a crash")
     return problems
 
 

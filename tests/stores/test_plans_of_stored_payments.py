@@ -52,6 +52,11 @@ WITH numbered AS (SELECT id, row_number() OVER (ORDER BY id) AS n FROM payments 
 UPDATE payments p SET status = 'failed', status_detail = CASE WHEN n % 5000 = 0 THEN 'expired' END
 FROM numbered WHERE numbered.id = p.id AND n % 10 = 0
 """
+# The triggers are off while the rows above are changed.
+_FILL = """
+INSERT INTO unsuccessful_payments (merchant_id, livemode, status, created_at, payment_id)
+SELECT merchant_id, livemode, status, created_at, id FROM payments WHERE status = 'failed'
+"""
 
 
 class RecordingDatabase(Database):
@@ -93,6 +98,7 @@ async def stored(module_database_url: str) -> AsyncGenerator[Stored]:
     )
     try:
         await superuser.execute(_MIX)
+        await superuser.execute(_FILL)
         await superuser.execute(
             "INSERT INTO merchants (id, name) VALUES ('m_1', 'Shop'), ('m_2', 'Other') ON CONFLICT DO NOTHING"
         )
@@ -158,6 +164,8 @@ READS: Mapping[str, Read] = {
     "payments, failed": payments(status=PaymentStatus.FAILED),
     "payments, failed, a page in the middle": payments(status=PaymentStatus.FAILED, after=_cursor),
     "payments, canceled, of which there are none": payments(status=PaymentStatus.CANCELED),
+    "payments, processing": payments(status=PaymentStatus.PROCESSING),
+    "payments, processing, a page in the middle": payments(status=PaymentStatus.PROCESSING, after=_cursor),
     "payments, by reference": payments(reference="order-17"),
     "payments, by payer": payments(payer="233241234567"),
     "payments, by payer and status": payments(payer="233241234567", status=PaymentStatus.FAILED),
@@ -174,6 +182,8 @@ READS: Mapping[str, Read] = {
     "orders, failed, a page in the middle": orders(
         status=PaymentStatus.FAILED, after=lambda stored: stored.one["id"]
     ),
+    "orders, processing": orders(status=PaymentStatus.PROCESSING),
+    "orders, expired": orders(detail=StatusDetail.EXPIRED),
     "orders under review, of which there are none": orders(detail=StatusDetail.UNDER_REVIEW),
     "orders of a rail": orders(rail=lambda stored: stored.one["rail"]),
     "orders of a rail without any": orders(rail="telecel_cash"),

@@ -19,7 +19,7 @@ from synccash.stores.encryption import DecryptionError, Encryption
 from synccash.stores.postgres import sealing
 from synccash.stores.postgres.audit import change_with_note
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.order_tables import ORDER_TABLES, union
+from synccash.stores.postgres.order_tables import ORDER_TABLES, UNSUCCESSFUL, due_payments_of, union
 from synccash.stores.postgres.reading import entry_of
 
 log = structlog.get_logger("synccash.administration")
@@ -37,13 +37,28 @@ FROM merchants m CROSS JOIN (VALUES (false), (true)) modes(livemode) CROSS JOIN 
 WHERE $2::text IS NULL OR m.id = $2
 ORDER BY p.created_at DESC, p.id DESC LIMIT $1
 """
-# The payments with these details have not ended, so due_payments has them, and they are few.
+# As above, with the table that stands for an index of payments on the status. OFFSET 0 keeps the look-up of
+# each payment by its id, also in a plan that was made while the tables were small.
+_UNSUCCESSFUL_PAYMENTS = """
+SELECT p.id, p.merchant_id, p.livemode, p.status, p.status_detail, p.amount, p.currency,
+    {columns}, p.rail, p.reference, p.attempt_count, p.created_at, p.api_key_id, p.request_id,
+    p.sealed
+FROM merchants m CROSS JOIN (VALUES (false), (true)) modes(livemode) CROSS JOIN LATERAL (
+    SELECT p.* FROM unsuccessful_payments e
+    CROSS JOIN LATERAL (SELECT * FROM payments WHERE id = e.payment_id OFFSET 0) p
+    WHERE e.merchant_id = m.id AND e.livemode = modes.livemode {where}
+    ORDER BY e.created_at DESC, e.payment_id DESC LIMIT $1
+) p
+WHERE $2::text IS NULL OR m.id = $2
+ORDER BY p.created_at DESC, p.id DESC LIMIT $1
+"""
+# Payments that have not ended are in due_payments, and they are few.
 _OPEN_PAYMENTS = """
 SELECT p.id, p.merchant_id, p.livemode, p.status, p.status_detail, p.amount, p.currency,
     {columns}, p.rail, p.reference, p.attempt_count, p.created_at, p.api_key_id, p.request_id,
     p.sealed
 FROM payments p
-WHERE p.id = ANY (ARRAY (SELECT payment_id FROM due_payments {of_these}))
+WHERE p.id = ANY ({of_these})
     AND ($2::text IS NULL OR p.merchant_id = $2) {where}
 ORDER BY p.created_at DESC, p.id DESC LIMIT $1
 """
@@ -206,14 +221,19 @@ def _list_orders(order_filter: OrderFilter, encryption: Encryption | None) -> tu
     def forms(domain: str, value: str | None) -> list[str] | None:
         return None if value is None else sealing.both_forms(encryption, domain, value)
 
+    template = _template(order_filter)
+    ended = template is _UNSUCCESSFUL_PAYMENTS
+    status, place = (
+        ("e.status", "e.created_at, e.payment_id") if ended else ("p.status", "p.created_at, p.id")
+    )
     given = {
-        "p.status = {}": order_filter.status.value if order_filter.status else None,
+        f"{status} = {{}}": order_filter.status.value if order_filter.status else None,
         "p.status_detail = {}": order_filter.detail.value if order_filter.detail else None,
         # No index has the rail. The second condition ends a search for one that was never used.
         "p.rail = {0} AND EXISTS (SELECT FROM attempts WHERE rail = {0})": order_filter.rail,
         "p.reference = ANY ({}::text[])": forms(sealing.REFERENCE, order_filter.reference),
         f"p.{_WALLETS[order_filter.kind]} = ANY ({{}}::text[])": forms(sealing.PAYER, order_filter.wallet),
-        f"(p.created_at, p.id) < ({after})": order_filter.after,
+        f"({place}) < ({after})": order_filter.after,
     }
     conditions: list[str] = []
     arguments: list[Any] = []
@@ -221,10 +241,25 @@ def _list_orders(order_filter: OrderFilter, encryption: Encryption | None) -> tu
         if value is not None:
             arguments.append(value)
             conditions.append("AND " + condition.format(f"${len(arguments) + 2}"))
-    if order_filter.status not in (None, PaymentStatus.SUCCEEDED) or order_filter.detail is not None:
-        conditions.append("AND p.status <> 'succeeded'")  # the exact condition of the partial index
-    parts = {"columns": _COLUMNS[order_filter.kind], "where": " ".join(conditions)}
-    if order_filter.kind == "payments" and order_filter.detail in _OPEN:
-        of_these = "WHERE in_review" if order_filter.detail in _IN_REVIEW else ""
-        return _OPEN_PAYMENTS.format(of_these=of_these, **parts), arguments
-    return _ORDERS.format(table=order_filter.kind, **parts), arguments
+    statement = template.format(
+        table=order_filter.kind,
+        columns=_COLUMNS[order_filter.kind],
+        where=" ".join(conditions),
+        of_these=due_payments_of("$2", "in_review" if order_filter.detail in _IN_REVIEW else "true"),
+    )
+    return statement, arguments
+
+
+def _template(order_filter: OrderFilter) -> str:
+    """Return the statement whose index serves the filter: no index of payments has the status."""
+    if order_filter.kind != "payments":
+        return _ORDERS
+    if order_filter.detail in _OPEN:
+        return _OPEN_PAYMENTS
+    if order_filter.reference is not None or order_filter.wallet is not None:
+        return _ORDERS
+    if order_filter.status is not None and not order_filter.status.is_final:
+        return _OPEN_PAYMENTS
+    if order_filter.status in UNSUCCESSFUL or order_filter.detail is not None:
+        return _UNSUCCESSFUL_PAYMENTS
+    return _ORDERS

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from synccash.payments.payment import OrderKind
+from synccash.payments.payment import OrderKind, PaymentStatus
 from synccash.payments.rail import Operation
 
 
@@ -192,6 +192,21 @@ LEASE_END = "coalesce({})".format(
 )
 """SQL: the end of the lease of the order that a claim names; NULL while it is not leased. `i` is the claim, a
 row of `idempotency`."""
+
+UNSUCCESSFUL = frozenset({PaymentStatus.FAILED, PaymentStatus.CANCELED})
+"""The statuses of the payments in unsuccessful_payments."""
+
+
+def due_payments_of(merchant: str, condition: str = "true") -> str:
+    """Return the SQL of the ids of a merchant's payments that are due at some time, so of all open ones; of
+    all merchants if the expression `merchant` is NULL.
+
+    Rows from before migration 0033 have no merchant: the caller also compares the merchant of the payment.
+    """
+    return (
+        f"ARRAY (SELECT payment_id FROM due_payments WHERE {condition}"  # noqa: S608 - constants
+        f" AND ({merchant}::text IS NULL OR merchant_id = {merchant} OR merchant_id IS NULL))"
+    )
 
 
 def union(statement: str) -> str:

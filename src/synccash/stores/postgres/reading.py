@@ -13,6 +13,7 @@ from synccash.payments.request import Tenant
 from synccash.stores.encryption import Encryption
 from synccash.stores.postgres import due, rows, sealing
 from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.order_tables import UNSUCCESSFUL, due_payments_of
 from synccash.stores.postgres.parts import attempts_of
 from synccash.stores.postgres.unreadable import UNREADABLE, note_unreadable, read_or_note
 
@@ -28,6 +29,14 @@ SELECT row_to_json(p) AS "order", {attempts} AS attempts, now() AS as_of
 FROM {source} p
 """
 _NEWEST = "ORDER BY p.created_at DESC, p.id DESC LIMIT $3"
+# No index of payments has the status. OFFSET 0 keeps the look-up of each payment by its id, also in a plan
+# that was made while the tables were small.
+_UNSUCCESSFUL = """
+SELECT p.* FROM (
+    SELECT e.payment_id FROM unsuccessful_payments e WHERE e.merchant_id = $1 AND e.livemode = $2 {conditions}
+    ORDER BY e.created_at DESC, e.payment_id DESC LIMIT $3
+) e CROSS JOIN LATERAL (SELECT * FROM payments WHERE id = e.payment_id OFFSET 0) p
+"""
 
 # Positions are assigned while the order's row is locked, so they follow the order of its commits. An array of
 # ids is looked up in the index; with OR, PostgreSQL would read the timelines of all orders.
@@ -150,8 +159,24 @@ def _list_payments(where: PaymentQuery, encryption: Encryption | None) -> tuple[
     """Build the statement with only the requested conditions, so that an index can serve each combination.
 
     A reference or payer is searched for in two forms, each by a SELECT of its own that an index can serve:
-    hashed, and plain in rows that are not encrypted yet.
+    hashed, and plain in rows that are not encrypted yet. Without them, payments of a status other than
+    `succeeded` are found through the tables that have their ids.
     """
+    if where.reference is None and where.payer is None and where.status in UNSUCCESSFUL:
+        source, arguments = _unsuccessful(where)
+    else:
+        source, arguments = _select(where, encryption)
+    return f"{_PAYMENTS.format(attempts=attempts_of('p.id'), source=source)}{_NEWEST}", arguments
+
+
+def _unsuccessful(where: PaymentQuery) -> tuple[str, list[Any]]:
+    conditions, arguments = "AND e.status = $4", [where.status, *(where.after or ())]
+    if where.after is not None:
+        conditions += " AND (e.created_at, e.payment_id) < ($5, $6)"
+    return f"({_UNSUCCESSFUL.format(conditions=conditions)})", arguments
+
+
+def _select(where: PaymentQuery, encryption: Encryption | None) -> tuple[str, list[Any]]:
     arguments: list[Any] = []
 
     def take(value: Any) -> str:
@@ -168,13 +193,6 @@ def _list_payments(where: PaymentQuery, encryption: Encryption | None) -> tuple[
             + _NEWEST
         )
 
-    common: list[str] = []
-    if where.status is not None:
-        common.append(f"AND p.status = {take(where.status.value)}")
-        if where.status is not PaymentStatus.SUCCEEDED:
-            common.append("AND p.status <> 'succeeded'")  # the exact condition of the partial index
-    if where.after is not None:
-        common.append(f"AND (p.created_at, p.id) < ({take(where.after[0])}, {take(where.after[1])})")
     searched = [
         (column, domain, value)
         for column, domain, value in (
@@ -183,7 +201,14 @@ def _list_payments(where: PaymentQuery, encryption: Encryption | None) -> tuple[
         )
         if value is not None
     ]
+    common: list[str] = []
+    if where.status is not None:
+        common.append(f"AND p.status = {take(where.status.value)}")
+        if not searched and not where.status.is_final:
+            common.append(f"AND p.id = ANY ({due_payments_of('$1')})")
+    if where.after is not None:
+        common.append(f"AND (p.created_at, p.id) < ({take(where.after[0])}, {take(where.after[1])})")
     source = f"({select(hashed=True)})"
     if searched and encryption is not None:
         source = f"({source} UNION ALL ({select(hashed=False)}))"
-    return f"{_PAYMENTS.format(attempts=attempts_of('p.id'), source=source)}{_NEWEST}", arguments
+    return source, arguments

@@ -42,6 +42,7 @@ _RIGHTS: Mapping[str, str] = {
     "balance_books": "SELECT",
     "balance_entries": "SELECT, INSERT",
     "schema_migrations": "SELECT",
+    "unsuccessful_payments": "SELECT, INSERT",
 }
 _TABLES = """
 SELECT c.relname FROM pg_class c
