@@ -183,7 +183,6 @@ READS: Mapping[str, Read] = {
         status=PaymentStatus.FAILED, after=lambda stored: stored.one["id"]
     ),
     "orders, processing": orders(status=PaymentStatus.PROCESSING),
-    "orders, expired": orders(detail=StatusDetail.EXPIRED),
     "orders under review, of which there are none": orders(detail=StatusDetail.UNDER_REVIEW),
     "orders of a rail": orders(rail=lambda stored: stored.one["rail"]),
     "orders of a rail without any": orders(rail="telecel_cash"),

@@ -15,6 +15,7 @@ from synccash.payments.request import Tenant
 from synccash.stores.postgres import migrations
 from synccash.stores.postgres.operating import OrderFilter, PostgresOperating
 from synccash.stores.postgres.reading import PostgresReading
+from synccash.stores.postgres.recovery import PostgresRecovery
 
 FAILED = {"status": PaymentStatus.FAILED}
 CANCELED = {"status": PaymentStatus.CANCELED}
@@ -87,9 +88,8 @@ async def test_a_payment_that_is_inserted_with_its_end_is_listed(world: Postgres
     await end(world, 1, FAILED)
     await world.pool.execute("DELETE FROM unsuccessful_payments")
     await world.pool.execute(
-        """WITH copy AS (SELECT * FROM payments)
-        INSERT INTO payments SELECT (jsonb_populate_record(copy, '{"id": "pay_9", "reference": "another"}')).*
-        FROM copy"""
+        """INSERT INTO payments
+        SELECT (jsonb_populate_record(p, '{"id": "pay_9", "reference": "another"}')).* FROM payments p"""
     )
     assert await world.value("SELECT array_agg(payment_id) FROM unsuccessful_payments") == ["pay_9"]
 
@@ -110,6 +110,14 @@ async def test_payments_of_a_former_schema_are_filled_in_and_again_without_effec
     for _ in range(2):
         await world.pool.execute(fill)
         assert await wrong(world) == []
+
+
+async def test_a_recovery_writes_the_rows_that_a_restore_without_triggers_lacks(world: PostgresWorld):
+    await end(world, 1, FAILED)
+    await succeeded(world, 2)
+    await world.pool.execute("DELETE FROM unsuccessful_payments")
+    await PostgresRecovery(world.order_store.database).repair_due_payments()
+    assert await wrong(world) == []
 
 
 async def test_updates_of_a_payment_are_heap_only(world: PostgresWorld):

@@ -61,7 +61,8 @@ SELECT epoch FROM held
 # look_at lets the trigger write the row anew, and is also right for a payment that is changed meanwhile.
 _REPAIR = """
 WITH page AS MATERIALIZED (
-    SELECT id, due_at, coalesce(status_detail IN ('under_review', 'risk_review'), false) AS in_review
+    SELECT id, due_at, merchant_id, livemode, status, created_at,
+        coalesce(status_detail IN ('under_review', 'risk_review'), false) AS in_review
     FROM payments WHERE id > $1 ORDER BY id LIMIT $2
 ),
 repaired AS (
@@ -71,6 +72,11 @@ repaired AS (
         WHERE d.payment_id = page.id AND d.look_at <= page.due_at AND d.in_review = page.in_review
     )
     RETURNING p.id
+),
+listed AS (
+    INSERT INTO unsuccessful_payments (merchant_id, livemode, status, created_at, payment_id)
+    SELECT merchant_id, livemode, status, created_at, id FROM page WHERE status IN ('failed', 'canceled')
+    ON CONFLICT DO NOTHING
 )
 SELECT (SELECT max(id) FROM page) AS last, (SELECT count(*) FROM repaired) AS repaired
 """
@@ -190,6 +196,7 @@ class PostgresRecovery:
 
     async def repair_due_payments(self, *, at_once: int = 10_000) -> int:
         """Write the missing rows of due_payments, without which no worker finds a payment; return how many.
+        Write those of unsuccessful_payments too, without which lists by status lack a payment.
 
         It reads all payments, `at_once` with each statement. While a recovery is active, nothing is sent for
         what it finds.
