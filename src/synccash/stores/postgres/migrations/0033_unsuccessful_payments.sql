@@ -2,7 +2,7 @@
 
 -- An index by hand: the payments that ended without success, for lists by status. An index of payments on the
 -- status would make every commit that changes it write a new entry in all indexes of payments; this table is
--- written only when a payment fails or is canceled, and a success writes nothing (decision 49). A final status
+-- written only when a payment fails or is canceled, and a success writes nothing (decision 48). A final status
 -- never changes, so neither does a row.
 --
 -- Triggers write it in the transaction of the end, so processes of the former release, which know nothing of

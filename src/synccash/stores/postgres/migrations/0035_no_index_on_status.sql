@@ -1,6 +1,6 @@
 -- migrate:up transaction:false
 
--- No index of payments is on a column that a commit changes (decision 49). A process of the former release
+-- No index of payments is on a column that a commit changes (decision 48). A process of the former release
 -- that lists payments by status reads the index of the newest payments instead: right, but slower.
 DROP INDEX CONCURRENTLY IF EXISTS payments_not_succeeded;
 
