@@ -28,7 +28,7 @@ def strip() -> None:
     bare = replace(profile, retry=Retry(attempts=1), breaker=replace(profile.breaker, mode="disabled"))
     registry.PROFILES = {**registry.PROFILES, "*": bare}
     Decisions._fail_over = lambda self, case, dead, entry: None  # noqa: ARG005
-    OrderWorker._other_rail = lambda self, case, attempt: None  # noqa: ARG005
+    OrderWorker._has_other_rail = lambda self, case, attempt: False  # noqa: ARG005
     Decisions._queue = _fail
 
 

@@ -23,7 +23,7 @@ from synccash.resilience.claims import ClaimAnswer
 from synccash.resilience.idempotency import fingerprint, read_json
 from synccash.resilience.stored_answers import encode_answer
 from synccash.settings.loader import Settings
-from synccash.stores.postgres.order_store import PostgresOrderStore
+from synccash.stores.postgres.orders.order_store import PostgresOrderStore
 from synccash.stores.valkey.limits.rate_limiter import ValkeyLimiter
 
 TEST_KEY, ADMIN_KEY = "sk_test_" + "1" * 48, "sk_admin_" + "2" * 48
@@ -129,7 +129,8 @@ async def test_a_wallet_named_as_the_user_is_counted_once(api):
 async def test_repeats_that_join_one_request_cost_one_quota(api):
     at_once = await asyncio.gather(*(api.pay(key="k", reference="r") for _ in range(30)))
     assert {answer.status_code for answer in at_once} == {201}
-    assert [(await api.pay()).status_code for _ in range(13)] == [201] * 12 + [429]
+    # Of 13; one comes back in 6 seconds, so fourteen payments in turn would tell less on a busy machine.
+    assert '"payment_initiation";r=11' in (await api.pay()).headers["ratelimit"]
 
 
 async def test_a_repeat_is_answered_from_the_cache_and_costs_no_quota(api):
@@ -408,7 +409,7 @@ async def test_a_forged_forwarded_address_changes_no_limit(database_url, valkey_
 
 
 async def test_guessed_keys_are_refused_before_postgresql_and_lock_out_no_valid_key(api, monkeypatch):
-    from synccash.stores.postgres.merchants import PostgresKeys
+    from synccash.stores.postgres.operations.merchants import PostgresKeys
 
     asked, look = [], PostgresKeys.credential
 
