@@ -33,11 +33,11 @@ from synccash.resilience.claims import ClaimAnswer, Granted, Replayed
 from synccash.resilience.evidence import Evidence
 from synccash.resilience.stored_answers import decode_answer, encode_answer
 from synccash.servers.bundle import Servers, start_servers
-from synccash.stores.postgres.claims import PostgresClaims
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.migrations import migrate
-from synccash.stores.postgres.order_store import PostgresOrderStore
+from synccash.stores.postgres.orders.claims import PostgresClaims
+from synccash.stores.postgres.orders.order_store import PostgresOrderStore
 from synccash.stores.postgres.pool import Pool, connect
+from synccash.stores.postgres.schema.migrations import migrate
 from synccash.stores.valkey.limits.rate_limiter import ValkeyLimiter
 from synccash.stores.valkey.limits.script import answer_key
 

@@ -19,7 +19,7 @@ from synccash.local.preparing import register, sandbox_rails
 from synccash.local.supervisor import Program, Supervisor
 from synccash.local.up import answers, listening
 from synccash.servers.bundle import start_servers
-from synccash.stores.postgres.migrations import migrate
+from synccash.stores.postgres.schema.migrations import migrate
 
 KEYS = {"test": f"sk_test_{'b' * 48}", "admin": f"sk_admin_{'b' * 48}"}
 _PATIENCE_S = 60.0

@@ -19,7 +19,7 @@ import asyncpg
 
 from bench.report import Report
 from synccash.servers.bundle import start_servers
-from synccash.stores.postgres.migrations import migrate
+from synccash.stores.postgres.schema.migrations import migrate
 
 LIMIT_S = 0.2
 """How long a payment may wait."""

@@ -19,7 +19,7 @@ from synccash.payments.request import Role
 from synccash.servers.existing_server import running_database
 from synccash.servers.process import spawn
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.merchants import PostgresKeys
+from synccash.stores.postgres.operations.merchants import PostgresKeys
 from synccash.stores.postgres.pool import connect
 
 _STOP_S = 60.0

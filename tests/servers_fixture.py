@@ -48,7 +48,7 @@ def servers() -> Generator[Servers]:
 @pytest.fixture(scope="session")
 def migrated_template(servers: Servers) -> Generator[str]:
     """The name of a database that no test writes to; it is there to be copied."""
-    from synccash.stores.postgres.migrations import migrate
+    from synccash.stores.postgres.schema.migrations import migrate
 
     with fresh_database(servers) as url:
         migrate(url)
@@ -92,7 +92,7 @@ def fresh_database(servers: Servers, template: str = "template0") -> Generator[s
 
 async def service_url(database_url: str) -> str:
     """The URL of the same database for the service's own role, which gets its rights in it."""
-    from synccash.stores.postgres.runtime_role import ensure_role, grant_runtime_role
+    from synccash.stores.postgres.schema.runtime_role import ensure_role, grant_runtime_role
 
     parts = urlsplit(database_url)
     superuser = parts._replace(netloc=f"postgres:{parts.password}@")

@@ -23,7 +23,7 @@ from synccash.administration.maintenance.doctor.readings import (
     ValkeyReading,
 )
 from synccash.payments.rail import Operation, RailStatus
-from synccash.rails.transport import TransportFault
+from synccash.rails.http.transport import TransportFault
 from synccash.resilience.client_address import trusted_networks
 from synccash.settings.live_mode import InsecureSetting
 

@@ -215,7 +215,7 @@ async def test_a_decision_about_an_order_of_another_kind_is_refused(api: Served)
 
 
 async def test_callbacks_use_only_a_few_database_connections(api: Served, monkeypatch: pytest.MonkeyPatch):
-    from synccash.stores.postgres.order_store import PostgresOrderStore
+    from synccash.stores.postgres.orders.order_store import PostgresOrderStore
 
     running, most, once = 0, 0, PostgresOrderStore._once  # pyright: ignore[reportPrivateUsage]
 
@@ -237,7 +237,7 @@ async def test_callbacks_use_only_a_few_database_connections(api: Served, monkey
 
 
 async def test_an_internal_error_is_a_problem_like_any_other(api: Served, monkeypatch: pytest.MonkeyPatch):
-    from synccash.stores.postgres.reading import PostgresReading
+    from synccash.stores.postgres.orders.reading import PostgresReading
 
     async def broken(*_: object) -> None:
         raise RuntimeError("canary 0241234567")

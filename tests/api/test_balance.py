@@ -14,7 +14,7 @@ from synccash.payments.balance import BY_MIGRATION, BalanceAccount, credit_sourc
 from synccash.processes.balance_loop import BalanceLoop
 from synccash.stores.postgres.balances import PostgresBalances
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.merchants import PostgresKeys
+from synccash.stores.postgres.operations.merchants import PostgresKeys
 from synccash.stores.postgres.pool import connect
 
 ACCOUNT = BalanceAccount(merchant_id="mer_test", livemode=False, currency="GHS")

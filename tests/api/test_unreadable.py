@@ -10,8 +10,8 @@ import pytest
 
 from api.served import NUMBER, PROBLEM, Served
 from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.orders.waiting import PostgresWaiting
 from synccash.stores.postgres.pool import connect
-from synccash.stores.postgres.waiting import PostgresWaiting
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -6,7 +6,7 @@ from order_store_contract import succeeded
 from stores.conftest import encrypted_world, pool  # noqa: F401 - fixtures
 from stores.postgres_world import PostgresWorld
 from synccash.stores.postgres.balances import PostgresBalances
-from synccash.stores.postgres.rollups import RollupStore
+from synccash.stores.postgres.operations.rollups import RollupStore
 
 ORIGINALS, COPIES = 3, 120
 

@@ -12,7 +12,7 @@ from browser.operating import link_of, operate, pay, with_database
 from console.webhooks_of_merchant import add_endpoint, add_failed_event
 from service.installation import call, wait_until
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.reconciliations import PostgresReconciliations, ReconciliationResult
+from synccash.stores.postgres.operations.reconciliations import PostgresReconciliations, ReconciliationResult
 
 LOOKS = ((1280, 900, False), (1280, 900, True), (390, 844, False), (390, 844, True))
 RUN = "rec_01ja0d4f6g8h0j2k4m6n8p0q2r"

@@ -13,7 +13,7 @@ from console.webhooks_of_merchant import add_endpoint
 from synccash.console import app as console_app
 from synccash.console.pages.merchant import is_merchant_page
 from synccash.payments.request import Role
-from synccash.stores.postgres.merchant_sessions import PostgresMerchantSessions
+from synccash.stores.postgres.operations.merchant_sessions import PostgresMerchantSessions
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ROOT = "/console/merchant"

@@ -7,9 +7,9 @@ from synccash.engine.system import SystemClock
 from synccash.payments.payer import Network
 from synccash.payments.rail import CallbackAddress, Capabilities, Operation
 from synccash.rails.connector import Connector
+from synccash.rails.http.transport import Transport
 from synccash.rails.registry import RAILS, build_rails
 from synccash.rails.sandbox_account import SandboxRail
-from synccash.rails.transport import Transport
 from synccash.settings.loader import convert_settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "rails.md"

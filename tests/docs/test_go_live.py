@@ -8,8 +8,8 @@ import pytest
 
 from synccash.engine.system import SystemClock
 from synccash.payments.rail import CallbackAddress, Environment, Operation
+from synccash.rails.http.transport import Transport
 from synccash.rails.registry import RAILS, build_rails
-from synccash.rails.transport import Transport
 from synccash.settings.loader import convert_settings
 
 FOLDER = Path(__file__).parents[2] / "docs" / "how-to"

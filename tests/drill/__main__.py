@@ -14,7 +14,7 @@ from drill.occurrences import FAULTS
 from drill.runs import ANY, Judged, judge_all
 from servers_fixture import CREDIT, execute
 from synccash.servers.bundle import start_servers
-from synccash.stores.postgres.migrations import migrate
+from synccash.stores.postgres.schema.migrations import migrate
 
 
 def main() -> int:

@@ -21,9 +21,9 @@ from synccash.engine.system import SystemClock, SystemIdentities
 from synccash.payments.errors import PaymentError
 from synccash.payments.inquiry_schedule import InquirySchedule
 from synccash.payments.references import ReferenceKey
+from synccash.rails.http.transport import Transport
 from synccash.rails.registry import RAILS, build_rails
 from synccash.rails.sandbox_account import SandboxRail
-from synccash.rails.transport import Transport
 from synccash.resilience.circuit_breaker import BreakerSettings
 from synccash.resilience.profiles import Profile
 from synccash.resilience.registry import Registry
@@ -33,9 +33,9 @@ from synccash.sandbox.server import Sandbox, run_sandbox
 from synccash.settings.loader import convert_settings
 from synccash.stores.local_work_signal import LocalWorkSignal
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.order_store import PostgresOrderStore
+from synccash.stores.postgres.orders.order_store import PostgresOrderStore
+from synccash.stores.postgres.orders.recovery import ServerCheck
 from synccash.stores.postgres.pool import Pool, connect
-from synccash.stores.postgres.recovery import ServerCheck
 
 USER, KEY = "0b1c7d52-6f0e-4c0a-9a53-6d1f3d1f2a10", "5d" * 16
 RETRY = Retry(attempts=3, base=0.05, cap=0.2)

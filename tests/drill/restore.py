@@ -37,8 +37,8 @@ from synccash.payments.request import PaymentRequest, PayoutRequest, RefundReque
 from synccash.sandbox.faults import Faults
 from synccash.servers.bundle import start_servers
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.migrations import migrate
-from synccash.stores.postgres.recovery import PostgresRecovery
+from synccash.stores.postgres.orders.recovery import PostgresRecovery
+from synccash.stores.postgres.schema.migrations import migrate
 
 TENANT = Tenant("m_restore", livemode=False)
 UNSAFE_RAILS = tuple(rail for rail in RAILS if (rail, "collect") in WITHOUT_DEDUPLICATION)

@@ -35,7 +35,7 @@ from synccash.rails import registry
 from synccash.sandbox import status_faults
 from synccash.sandbox.faults import Faults, Script, revised
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.order_store import PostgresOrderStore
+from synccash.stores.postgres.orders.order_store import PostgresOrderStore
 from synccash.stores.postgres.pool import connect
 
 HEALED_AT = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)

@@ -27,9 +27,9 @@ from synccash.payments.request import PaymentRequest, PayoutRequest, RefundReque
 from synccash.sandbox.faults import Faults, Step
 from synccash.sandbox.faults import Script as RailScript
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.order_store import PostgresOrderStore
+from synccash.stores.postgres.orders.order_store import PostgresOrderStore
+from synccash.stores.postgres.orders.waiting import PostgresWaiting
 from synccash.stores.postgres.pool import Pool, connect
-from synccash.stores.postgres.waiting import PostgresWaiting
 
 TENANT = Tenant("m_drill", livemode=False)
 OTP = "123456"

@@ -22,7 +22,7 @@ from synccash.resilience.registry import Registry
 from synccash.resilience.retry import Retry
 from synccash.stores.local_work_signal import LocalWorkSignal
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.order_store import PostgresOrderStore
+from synccash.stores.postgres.orders.order_store import PostgresOrderStore
 from synccash.stores.postgres.pool import connect
 
 

@@ -31,8 +31,8 @@ from synccash.payments.rail import (
 from synccash.payments.request import PaymentRequest, PayoutRequest, RefundRequest, Tenant
 from synccash.resilience.evidence import Evidence
 from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.orders.waiting import PostgresWaiting
 from synccash.stores.postgres.pool import Pool
-from synccash.stores.postgres.waiting import PostgresWaiting
 
 TENANT = Tenant("m_1", livemode=False)
 ACCEPTED = SendAnswer(evidence=Evidence.ACCEPTED)

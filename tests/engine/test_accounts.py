@@ -34,10 +34,10 @@ from synccash.resilience.registry import Registry
 from synccash.resilience.retry import Retry
 from synccash.stores.local_work_signal import LocalWorkSignal
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.order_store import PostgresOrderStore
+from synccash.stores.postgres.orders.order_store import PostgresOrderStore
+from synccash.stores.postgres.orders.waiting import PostgresWaiting
 from synccash.stores.postgres.pool import Pool, connect
 from synccash.stores.postgres.rail_accounts import PostgresRailAccounts
-from synccash.stores.postgres.waiting import PostgresWaiting
 
 OTP = NextAction(NextActionType.SUBMIT_OTP)
 WAITS_FOR_OTP = StatusAnswer(status_at_rail=RailStatus.PENDING, next_action=OTP)

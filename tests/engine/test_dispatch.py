@@ -27,7 +27,7 @@ from synccash.rails.answers import (
     unanswered,
     unsent,
 )
-from synccash.rails.transport import TransportFailure, TransportFault
+from synccash.rails.http.transport import TransportFailure, TransportFault
 from synccash.resilience.breaker_settings import BreakerState
 from synccash.resilience.evidence import Evidence
 from synccash.resilience.profiles import PAYMENT_PROVIDER

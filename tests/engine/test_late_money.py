@@ -14,8 +14,8 @@ from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.payment import Payment
 from synccash.payments.rail import InquiryPriority, Operation, RailStatus, SendAnswer, StatusAnswer
 from synccash.resilience.evidence import Evidence
-from synccash.stores.postgres.claims import PostgresClaims
 from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.orders.claims import PostgresClaims
 
 TIMED_OUT = StatusAnswer(status_at_rail=RailStatus.FAILED, failure=Failure(FailureCode.PAYER_TIMEOUT))
 REFUSED = StatusAnswer(status_at_rail=RailStatus.FAILED, failure=Failure(FailureCode.INSUFFICIENT_FUNDS))

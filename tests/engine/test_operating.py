@@ -2,7 +2,7 @@
 
 from engine.scripted import SUCCEEDED, Desk
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.operating import OrderFilter, PostgresOperating
+from synccash.stores.postgres.operations.operating import OrderFilter, PostgresOperating
 
 
 async def test_a_payment_is_shown_with_its_refunds(desk: Desk):

@@ -16,9 +16,9 @@ from synccash.payments.health import HealthAspect, HealthSettings
 from synccash.payments.rail import Operation
 from synccash.payments.request import Role
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.merchants import PostgresKeys
+from synccash.stores.postgres.operations.merchants import PostgresKeys
+from synccash.stores.postgres.orders.rail_status import PostgresRailStatus
 from synccash.stores.postgres.pool import Pool, connect
-from synccash.stores.postgres.rail_status import PostgresRailStatus
 
 HOLD_S = HealthSettings().hold_s
 KEY = ("mtn_momo", "mtn", "collect")

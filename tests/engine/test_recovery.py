@@ -24,7 +24,7 @@ from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.payer import Msisdn, Payer
 from synccash.payments.rail import Operation, RailStatus, StatusAnswer
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.recovery import PostgresRecovery
+from synccash.stores.postgres.orders.recovery import PostgresRecovery
 
 WALLET = "233241234567"
 NO_INFORMATION = StatusAnswer(status_at_rail=RailStatus.NO_INFORMATION)

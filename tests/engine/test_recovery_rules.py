@@ -34,7 +34,7 @@ from synccash.processes.service_guard import LocalLimiter, ServiceGuard
 from synccash.resilience.evidence import Evidence
 from synccash.settings.loader import Settings
 from synccash.settings.request_limits import REQUEST_LIMITS
-from synccash.stores.postgres import recovery as statements
+from synccash.stores.postgres.orders import recovery as statements
 
 
 async def test_after_a_gap_in_found_attempts_the_next_one_follows_the_highest_number(desk: Desk):

@@ -20,7 +20,7 @@ from engine.scripted import (
 from synccash.payments.inquiry_schedule import InquirySchedule
 from synccash.payments.rail import Operation, RailStatus, StatusAnswer
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.recovery import PostgresRecovery
+from synccash.stores.postgres.orders.recovery import PostgresRecovery
 
 _QUIET = "UPDATE attempts SET quiet_since = now() - $1 * interval '1 second'"
 _DUE_AT_EXPIRY = "SELECT due_at < expires_at + interval '1 second' FROM payments"

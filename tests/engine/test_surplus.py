@@ -9,7 +9,7 @@ from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.rail import RailStatus, SendAnswer, StatusAnswer
 from synccash.resilience.evidence import Evidence
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.waiting import PostgresWaiting
+from synccash.stores.postgres.orders.waiting import PostgresWaiting
 
 AWAY = SendAnswer(evidence=Evidence.NOT_SENT, failure=Failure(FailureCode.PROVIDER_UNAVAILABLE, reroute=True))
 BUSY = SendAnswer(

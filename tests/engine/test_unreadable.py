@@ -4,7 +4,7 @@ import pytest
 
 from engine.scripted import FAILED, SUCCEEDED, Desk
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.waiting import PostgresWaiting
+from synccash.stores.postgres.orders.waiting import PostgresWaiting
 
 _DUE_IN_S = "SELECT extract(epoch FROM due_at - now())::float8 FROM payments WHERE id = $1"
 

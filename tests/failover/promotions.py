@@ -23,8 +23,8 @@ from service.installation import wait_until
 from synccash.administration.maintenance.recovery import recovery_state, release_recovery
 from synccash.local.free_ports import free_run_of_ports
 from synccash.settings.loader import Settings
-from synccash.stores.postgres.migrations import migrate
-from synccash.stores.postgres.runtime_role import ensure_role, grant_runtime_role
+from synccash.stores.postgres.schema.migrations import migrate
+from synccash.stores.postgres.schema.runtime_role import ensure_role, grant_runtime_role
 
 RATE = 20.0
 BEFORE_S, AFTER_S = 3.0, 6.0

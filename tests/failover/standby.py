@@ -11,8 +11,8 @@ from failover.promotions import installation, promote_under_load
 from failover.standby_pair import Pair, standby_pair
 from synccash.payments.errors import StoreUnavailableError
 from synccash.stores.postgres.database import Database, InDoubtError
-from synccash.stores.postgres.migrations import migrate
 from synccash.stores.postgres.pool import connect
+from synccash.stores.postgres.schema.migrations import migrate
 
 
 def test_with_synchronous_replication_nothing_is_lost_and_sends_go_on_by_themselves():

@@ -31,7 +31,7 @@ from synccash.resilience.circuit_breaker import BreakerSettings
 from synccash.sandbox.faults import Faults, Script, Step
 from synccash.sandbox.wire import Call, Reply
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.order_store import PostgresOrderStore
+from synccash.stores.postgres.orders.order_store import PostgresOrderStore
 from synccash.stores.postgres.pool import Pool
 
 TENANT = Tenant("m_matrix", livemode=False)

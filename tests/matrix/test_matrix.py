@@ -12,13 +12,13 @@ from matrix.row import row_of
 from sim.mutants import MUTANTS, broken
 from synccash.engine.system import SystemClock
 from synccash.payments.rail import Operation
+from synccash.rails.http.transport import Transport
 from synccash.rails.hubtel import answers as hubtel_answers
 from synccash.rails.mtn_momo import answers as mtn_momo_answers
 from synccash.rails.pawapay import answers as pawapay_answers
 from synccash.rails.paystack import answers as paystack_answers
 from synccash.rails.registry import RAILS, build_rails
 from synccash.rails.sandbox_account import SandboxRail
-from synccash.rails.transport import Transport
 from synccash.sandbox.faults import Answer, Callbacks
 from synccash.sandbox.paystack.tables import REASONS
 from synccash.settings.loader import convert_settings

@@ -9,8 +9,8 @@ from synccash.middleware.matching import Endpoint
 from synccash.middleware.request_guard import Caller
 from synccash.middleware.resilience import ResilienceMiddleware
 from synccash.payments.errors import StoreUnavailableError
-from synccash.stores.postgres.claims import PostgresClaims
 from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.orders.claims import PostgresClaims
 from synccash.stores.postgres.pool import connect
 
 HELD = "SELECT lease_until > now() FROM request_claims"

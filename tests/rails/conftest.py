@@ -5,7 +5,7 @@ import pytest
 import uvloop
 
 from sandbox.momo import World
-from synccash.rails.transport import Transport
+from synccash.rails.http.transport import Transport
 
 ON_BOTH_LOOPS = {"test_http_connections.py", "test_transport.py"}
 

@@ -19,11 +19,11 @@ from service.in_process import running_service
 from service.installation import call, wait_until
 from synccash.engine.ports import Rail
 from synccash.payments.rail import RailStatus
+from synccash.rails.http.transport import Exchange, Transport
 from synccash.rails.registration import RegisteredRail
 from synccash.rails.registry import RAILS
 from synccash.rails.sandbox_account import SandboxAccount, SandboxRail
 from synccash.rails.statements import StatementLayout
-from synccash.rails.transport import Exchange, Transport
 from synccash.resilience.evidence import Evidence
 from synccash.sandbox.registry import WIRES
 from synccash.settings.secret import Secret

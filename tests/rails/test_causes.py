@@ -6,12 +6,12 @@ from multidict import CIMultiDict
 from synccash.payments.causes import CauseCode
 from synccash.payments.rail import Operation
 from synccash.rails.answers import cause_of_silence
+from synccash.rails.http.transport import Exchange, TransportFailure, TransportFault
 from synccash.rails.hubtel import answers as hubtel
 from synccash.rails.mtn_momo import answers as mtn
 from synccash.rails.mtn_momo.connector import read_token
 from synccash.rails.pawapay import answers as pawapay
 from synccash.rails.paystack import answers as paystack
-from synccash.rails.transport import Exchange, TransportFailure, TransportFault
 from synccash.resilience.evidence import Evidence
 
 REFERENCE = "2b1f6d1c-6d1e-4b0f-8a52-2f4f6f4f8c11"

@@ -12,11 +12,11 @@ from synccash.engine.ports import FloatRail
 from synccash.payments.failure import FailureCode
 from synccash.payments.payer import Network
 from synccash.payments.rail import FloatAnswer, Operation, RailStatus
+from synccash.rails.http.transport import Exchange, TransportFailure, TransportFault
 from synccash.rails.hubtel.connector import Hubtel
 from synccash.rails.mtn_momo.answers import judge_balance as judge_mtn
 from synccash.rails.pawapay.answers import judge_balances as judge_pawapay
 from synccash.rails.paystack.answers import judge_balance as judge_paystack
-from synccash.rails.transport import Exchange, TransportFailure, TransportFault
 from synccash.resilience.evidence import Evidence
 
 BENCHES = pytest.mark.parametrize("bench_of", [MtnBench, PaystackBench, PawapayBench])

@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from rails.raw_server import answer, answering, raw_server
-from synccash.rails import http_pool
-from synccash.rails.http_connection import BODY_LIMIT
-from synccash.rails.transport import Exchange, TransportFailure, TransportFault, _Sending
-from synccash.rails.transport_fault import ExchangeError
+from synccash.rails.http import http_pool
+from synccash.rails.http.http_connection import BODY_LIMIT
+from synccash.rails.http.transport import Exchange, TransportFailure, TransportFault, _Sending
+from synccash.rails.http.transport_fault import ExchangeError
 from synccash.resilience.evidence import Evidence
 
 

@@ -12,9 +12,9 @@ from synccash.engine.system import SystemClock
 from synccash.payments.failure import FailureCode
 from synccash.payments.payer import Network
 from synccash.payments.rail import CallbackAddress, Operation, RailStatus
+from synccash.rails.http.transport import Transport
 from synccash.rails.hubtel.connector import Hubtel
 from synccash.rails.registry import build_rails
-from synccash.rails.transport import Transport
 from synccash.resilience.evidence import Evidence
 from synccash.resilience.verdict import Outcome
 from synccash.settings.loader import Settings, SettingsError

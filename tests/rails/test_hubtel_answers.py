@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from synccash.payments.failure import FailureCode, WhoseProblem
 from synccash.payments.rail import CallbackNote, NextActionType, Operation, RailStatus, cause_of
+from synccash.rails.http.transport import Exchange, TransportFailure, TransportFault
 from synccash.rails.hubtel.answers import ACCEPTED_CODES, CODES, judge_send, judge_status, read_callback
-from synccash.rails.transport import Exchange, TransportFailure, TransportFault
 from synccash.resilience.evidence import Evidence
 
 COLLECT, REFUND, PAYOUT = Operation.COLLECT, Operation.REFUND, Operation.PAYOUT

@@ -18,9 +18,9 @@ from synccash.payments.rail import (
     Operation,
     RailStatus,
 )
+from synccash.rails.http.transport import Exchange
 from synccash.rails.mtn_momo.connector import ProductCredentials, read_token
 from synccash.rails.notes import clean_note
-from synccash.rails.transport import Exchange
 from synccash.resilience.evidence import Evidence
 from synccash.settings.secret import Secret
 

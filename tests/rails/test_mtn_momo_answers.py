@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from synccash.payments.failure import FailureCode, WhoseProblem
 from synccash.payments.rail import NO_ATTEMPT_DETAILS, AttemptDetails, NextActionType, Operation, RailStatus
 from synccash.rails.answers import pesewas
+from synccash.rails.http.transport import Exchange, TransportFailure, TransportFault
 from synccash.rails.mtn_momo.answers import REASONS, STILL_GOING, judge_send, judge_status
-from synccash.rails.transport import Exchange, TransportFailure, TransportFault
 from synccash.resilience.evidence import Evidence
 
 COLLECT, REFUND, PAYOUT = Operation.COLLECT, Operation.REFUND, Operation.PAYOUT

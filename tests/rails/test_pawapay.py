@@ -9,9 +9,9 @@ from synccash.engine.system import SystemClock
 from synccash.payments.failure import FailureCode
 from synccash.payments.payer import Network
 from synccash.payments.rail import CallbackAddress, Operation, RailStatus
+from synccash.rails.http.transport import Transport
 from synccash.rails.pawapay.connector import customer_message
 from synccash.rails.registry import build_rails
-from synccash.rails.transport import Transport
 from synccash.resilience.evidence import Evidence
 from synccash.settings.loader import Settings, SettingsError
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from synccash.payments.failure import FailureCode, WhoseProblem
 from synccash.payments.rail import NextActionType, Operation, RailStatus
+from synccash.rails.http.transport import Exchange, TransportFailure, TransportFault
 from synccash.rails.pawapay.answers import (
     ID_FIELDS,
     REASONS,
@@ -15,7 +16,6 @@ from synccash.rails.pawapay.answers import (
     judge_status,
     read_callback,
 )
-from synccash.rails.transport import Exchange, TransportFailure, TransportFault
 from synccash.resilience.evidence import Evidence
 
 COLLECT, PAYOUT, REFUND = Operation.COLLECT, Operation.PAYOUT, Operation.REFUND

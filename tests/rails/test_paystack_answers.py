@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from synccash.payments.failure import FailureCode
 from synccash.payments.rail import NextActionType, Operation, RailStatus
+from synccash.rails.http.transport import Exchange
 from synccash.rails.paystack.answers import (
     CODES,
     REASONS,
@@ -22,7 +23,6 @@ from synccash.rails.paystack.answers import (
     recipient_code,
 )
 from synccash.rails.paystack.callbacks import read_event
-from synccash.rails.transport import Exchange
 from synccash.resilience.evidence import Evidence
 from synccash.settings.secret import Secret
 

@@ -5,9 +5,9 @@ import pytest
 from rails.manual_clock import ManualClock
 from synccash.engine.system import SystemClock
 from synccash.payments.rail import Operation
+from synccash.rails.http.transport import Transport
 from synccash.rails.mtn_momo.registration import mtn_momo_settings
 from synccash.rails.registry import build_former_rails, build_rails
-from synccash.rails.transport import Transport
 from synccash.settings.loader import SECRETS, Settings, SettingsError
 
 COLLECTION = {

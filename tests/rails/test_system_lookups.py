@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from rails.raw_server import answering, raw_server
-from synccash.rails.transport import Exchange, Transport, TransportFailure, TransportFault
+from synccash.rails.http.transport import Exchange, Transport, TransportFailure, TransportFault
 from synccash.resilience.evidence import Evidence
 
 
@@ -96,7 +96,7 @@ async def test_a_name_that_is_not_valid_was_not_sent_to(transport: Transport):
 def test_a_process_ends_while_a_lookup_hangs():
     program = """
 import asyncio, socket, threading
-from synccash.rails.transport import Transport
+from synccash.rails.http.transport import Transport
 
 asked = threading.Event()
 

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from rails.raw_server import answer, answering, raw_server
-from synccash.rails.transport import BODY_LIMIT, Exchange, Transport, TransportFailure, TransportFault
+from synccash.rails.http.transport import BODY_LIMIT, Exchange, Transport, TransportFailure, TransportFault
 from synccash.resilience.evidence import Evidence
 
 SECRET = "s3cret-of-the-merchant"

@@ -18,7 +18,7 @@ from synccash.reconciliation.report import COLUMNS, CsvReport, JsonReport, Table
 from synccash.reconciliation.run import Reconciliation, Summary
 from synccash.reconciliation.statement_index import StatementIndex
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.movements import PostgresMovements
+from synccash.stores.postgres.orders.movements import PostgresMovements
 
 HEADER = ["Id", "External id", "Date", "Status", "Type", "Amount"]
 

@@ -10,7 +10,7 @@ from synccash.engine.progress.screening import OutagePolicy, Screening
 from synccash.fraud.http import FraudService, FraudServiceError
 from synccash.fraud.policy import guarded
 from synccash.payments.risk import RiskOutcome
-from synccash.rails.transport import Transport
+from synccash.rails.http.transport import Transport
 from synccash.resilience.profiles import FRAUD_DETECTION
 from synccash.resilience.registry import Registry
 from synccash.settings.secret import SecretUrl

@@ -12,10 +12,10 @@ from service.operators import token_of
 from service.test_operators import opened_operators
 from synccash.processes.audit_sealing import AuditSealing
 from synccash.stores.postgres.audit import PostgresAudit
-from synccash.stores.postgres.audit_chain import PostgresAuditChain
 from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.operations.audit_chain import PostgresAuditChain
 from synccash.stores.postgres.pool import connect
-from synccash.stores.postgres.runtime_role import RoleCheck
+from synccash.stores.postgres.schema.runtime_role import RoleCheck
 
 URL = "https://shop.example/hooks?token=canary-secret"
 OTHER_URL = "https://other.example/canary-path"

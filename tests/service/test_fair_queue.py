@@ -8,7 +8,7 @@ from hashlib import sha256
 from service.test_service_guard import TEST_KEY, served
 from synccash.payments.request import Role
 from synccash.processes.fair_queue import REFUSED, WAITED, FairQueue
-from synccash.stores.postgres.merchants import PostgresKeys
+from synccash.stores.postgres.operations.merchants import PostgresKeys
 
 LONG_S = 1_000.0
 

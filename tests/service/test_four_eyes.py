@@ -16,8 +16,8 @@ from synccash.payments.access import AccessScope, OperatorRole
 from synccash.payments.api_key import NewApiKey, new_secret
 from synccash.payments.approval import Execution, ExecutionEndedError
 from synccash.payments.request import Role
-from synccash.stores.postgres.approvals import PostgresApprovals
 from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.operations.approvals import PostgresApprovals
 from synccash.stores.postgres.pool import connect
 
 OPERATOR = OperatorRole.OPERATOR

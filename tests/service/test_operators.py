@@ -25,7 +25,7 @@ from synccash.payments.errors import StateConflictError
 from synccash.payments.operator import SignInRefusedError, SignInThrottledError
 from synccash.stores.postgres.audit import PostgresAudit
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.operators import PostgresOperators
+from synccash.stores.postgres.operations.operators import PostgresOperators
 from synccash.stores.postgres.pool import connect
 
 HOME, ELSEWHERE = "198.51.100.7", "203.0.113.99"

@@ -18,7 +18,7 @@ from servers_fixture import service_url
 from service.in_process import RunningService, running_service
 from service.installation import call, fresh, wait_until
 from synccash.local.free_ports import free_run_of_ports
-from synccash.stores.postgres.migrations import MigrationError, migrate
+from synccash.stores.postgres.schema.migrations import MigrationError, migrate
 
 PROGRAM = shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
 pytestmark = pytest.mark.skipif(

@@ -13,7 +13,7 @@ from synccash.administration.errors import AdministrationError
 from synccash.administration.maintenance.recovery import release_recovery, start_recovery
 from synccash.settings.loader import Settings
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.order_store import PostgresOrderStore
+from synccash.stores.postgres.orders.order_store import PostgresOrderStore
 from synccash.stores.postgres.pool import connect
 
 

@@ -15,7 +15,7 @@ from servers_fixture import execute
 from service.conftest import KEYS
 from service.installation import Answer, Running, call, wait_until
 from synccash.local.free_ports import free_run_of_ports
-from synccash.stores.postgres.migrations import migrate
+from synccash.stores.postgres.schema.migrations import migrate
 
 INSTALLATION = {"SYNCCASH_INSTALLATION_KEY": "5c" * 32}
 PORTS = {"serve": "PORT", "worker": "WORKER_PORT", "webhooks": "WEBHOOK_PORT"}

@@ -33,8 +33,8 @@ from synccash.payments.request import Role
 from synccash.servers.bundle import Servers
 from synccash.stores.postgres.audit import PostgresAudit
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.merchants import PostgresKeys
-from synccash.stores.postgres.operators import PostgresOperators
+from synccash.stores.postgres.operations.merchants import PostgresKeys
+from synccash.stores.postgres.operations.operators import PostgresOperators
 from synccash.stores.postgres.pool import connect
 
 BASE = "/api/v1"

@@ -23,12 +23,12 @@ from synccash.administration.api import management_api
 from synccash.engine.system import SystemClock
 from synccash.fraud.http import FraudService
 from synccash.payments.rail import Operation
+from synccash.rails.http.transport import Transport
 from synccash.rails.hubtel.registration import hubtel_settings
 from synccash.rails.mtn_momo.registration import mtn_momo_settings
 from synccash.rails.pawapay.registration import pawapay_settings
 from synccash.rails.paystack.registration import paystack_settings
 from synccash.rails.registry import RAILS, build_former_rails, build_rails
-from synccash.rails.transport import Transport
 from synccash.settings.allowances import ALLOWANCES
 from synccash.settings.loader import SECRETS, LoadedSettings, Settings, load_settings
 from synccash.stores.valkey.client import build_client

@@ -11,11 +11,11 @@ from synccash.payments.payer import Msisdn, Payer
 from synccash.payments.request import Tenant
 from synccash.payments.webhook import EndpointStatus, WebhookEndpoint, WebhookSecret
 from synccash.stores.encryption import Encryption
-from synccash.stores.postgres.approvals import PostgresApprovals
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.order_store import PostgresOrderStore
+from synccash.stores.postgres.operations.approvals import PostgresApprovals
+from synccash.stores.postgres.orders.order_store import PostgresOrderStore
+from synccash.stores.postgres.orders.reading import PostgresReading
 from synccash.stores.postgres.pool import Pool
-from synccash.stores.postgres.reading import PostgresReading
 from synccash.stores.postgres.webhooks import PostgresWebhooks
 
 CANARY = "233249177330"

@@ -5,7 +5,7 @@ import pytest_asyncio
 from encryption_samples import ENCRYPTION
 from stores.postgres_world import PostgresWorld
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.order_store import PostgresOrderStore
+from synccash.stores.postgres.orders.order_store import PostgresOrderStore
 from synccash.stores.postgres.pool import Pool, connect
 
 

@@ -9,11 +9,11 @@ from synccash.payments.balance import BalanceAccount
 from synccash.payments.case import Entry, Event
 from synccash.stores.postgres.balances import PostgresBalances
 from synccash.stores.postgres.errors import InvariantBrokenError
-from synccash.stores.postgres.merchants import PostgresKeys
-from synccash.stores.postgres.order_store import PostgresOrderStore
+from synccash.stores.postgres.operations.merchants import PostgresKeys
+from synccash.stores.postgres.orders.order_store import PostgresOrderStore
+from synccash.stores.postgres.orders.reading import entry_of
+from synccash.stores.postgres.orders.rows import event_of
 from synccash.stores.postgres.pool import Pool
-from synccash.stores.postgres.reading import entry_of
-from synccash.stores.postgres.rows import event_of
 
 
 @dataclass(frozen=True)

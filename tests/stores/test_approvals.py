@@ -13,10 +13,10 @@ from stores.postgres_world import PostgresWorld
 from synccash.payments.access import OperatorRole
 from synccash.payments.approval import Action, Approval, ApprovalStatus, Execution
 from synccash.stores.encryption import Encryption
-from synccash.stores.postgres.approvals import PostgresApprovals
 from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.operations.approvals import PostgresApprovals
+from synccash.stores.postgres.operations.resealing import PostgresResealing
 from synccash.stores.postgres.pool import Pool
-from synccash.stores.postgres.resealing import PostgresResealing
 
 PARAMETERS = {"livemode": False, "currency": "GHS", "amount": 2500, "key": None}
 

@@ -9,10 +9,10 @@ import pytest_asyncio
 from synccash.payments.audit import AuditNote
 from synccash.payments.errors import StoreUnavailableError
 from synccash.settings.secret import Secret
-from synccash.stores.postgres import audit_chain
 from synccash.stores.postgres.audit import AuditFilter, PostgresAudit, change_with_note
-from synccash.stores.postgres.audit_chain import AuditKey, PostgresAuditChain
 from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.operations import audit_chain
+from synccash.stores.postgres.operations.audit_chain import AuditKey, PostgresAuditChain
 
 KEY, OTHER_KEY = AuditKey(Secret("k" * 32)), AuditKey(Secret("o" * 32))
 

@@ -16,7 +16,7 @@ from synccash.payments.case import NotCovered, Opened, PaymentCase
 from synccash.payments.payment import PaymentStatus, RefundStatus
 from synccash.stores.postgres.balances import PostgresBalances
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.order_store import PostgresOrderStore
+from synccash.stores.postgres.orders.order_store import PostgresOrderStore
 from synccash.stores.postgres.pool import Pool
 
 ACCOUNT = BalanceAccount(merchant_id="m_poor", livemode=False, currency="GHS")

@@ -13,12 +13,12 @@ from stores.postgres_world import PostgresWorld
 from synccash.payments.case import Commit, KeepLease, Lease, Opened, RefundCase, ReleaseLease
 from synccash.payments.payment import OrderKind, PaymentStatus, StatusDetail
 from synccash.servers.bundle import Servers
-from synccash.stores.postgres import due
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.order_store import PostgresOrderStore
-from synccash.stores.postgres.order_tables import ORDER_TABLES
+from synccash.stores.postgres.orders import due
+from synccash.stores.postgres.orders.order_store import PostgresOrderStore
+from synccash.stores.postgres.orders.order_tables import ORDER_TABLES
+from synccash.stores.postgres.orders.recovery import PostgresRecovery
 from synccash.stores.postgres.pool import connect
-from synccash.stores.postgres.recovery import PostgresRecovery
 
 UNDER_REVIEW = {"status": PaymentStatus.PROCESSING, "status_detail": StatusDetail.UNDER_REVIEW}
 _INDEXED = """

@@ -17,11 +17,11 @@ from synccash.payments.payer_networks import payer_hash
 from synccash.payments.payment import PaymentStatus, RefundStatus
 from synccash.processes.housekeeping import RetentionLoop
 from synccash.stores.encryption import Encryption
-from synccash.stores.postgres.approvals import PostgresApprovals
-from synccash.stores.postgres.erasure import EVENTS_OF_OBJECTS, PostgresErasure
+from synccash.stores.postgres.operations.approvals import PostgresApprovals
+from synccash.stores.postgres.operations.erasure import EVENTS_OF_OBJECTS, PostgresErasure
+from synccash.stores.postgres.operations.removed_endpoints import PostgresRemovedEndpoints
 from synccash.stores.postgres.payer_networks import PostgresNetworks
 from synccash.stores.postgres.pool import Pool
-from synccash.stores.postgres.removed_endpoints import PostgresRemovedEndpoints
 
 NUMBER = Msisdn(CANARY)
 

@@ -5,7 +5,7 @@ from stores.postgres_world import PostgresWorld
 from synccash.payments.case import Opened
 from synccash.payments.request import Tenant
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.reading import PostgresReading
+from synccash.stores.postgres.orders.reading import PostgresReading
 
 _LATE = """
 INSERT INTO events (id, merchant_id, livemode, type, created_at, object_id, object_version, data)

@@ -7,8 +7,8 @@ from stores.canary import filled, world_of
 from synccash.settings.encryption_keys import EncryptionKeys
 from synccash.stores.encryption import Encryption
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.lookup_key import is_lookup_key_wrong
 from synccash.stores.postgres.pool import Pool
+from synccash.stores.postgres.schema.lookup_key import is_lookup_key_wrong
 
 OTHER_LOOKUP_KEY = Encryption(EncryptionKeys(1, {1: KEY}), OTHER_KEY)
 UNABLE_TO_READ = Encryption(EncryptionKeys(7, {7: KEY}), OTHER_KEY)

@@ -9,8 +9,8 @@ from threading import Event
 import asyncpg
 import pytest
 
-from synccash.stores.postgres import migrations
-from synccash.stores.postgres.migrations import MigrationError, migrate
+from synccash.stores.postgres.schema import migrations
+from synccash.stores.postgres.schema.migrations import MigrationError, migrate
 
 RELEASED = {"0001_ledger.sql": "0e6df07c623ba6d8f76f1ebec2aed448ec8836673f51ddc80ac2d7f509b40f16"}
 """SHA-256 of each migration that a release has shipped. A released file never changes: add another."""

@@ -1,7 +1,7 @@
 """How many of a rail's latest successes came without a callback, as PostgreSQL has them."""
 
 from order_store_contract import opened
-from synccash.stores.postgres.missing_callbacks import PostgresMissingCallbacks
+from synccash.stores.postgres.operations.missing_callbacks import PostgresMissingCallbacks
 
 _SUCCEEDED = """
     UPDATE attempts SET state = 'succeeded', started_at = now() - interval '1 minute' WHERE order_id = $1

@@ -3,8 +3,8 @@ import pytest
 from encryption_samples import ENCRYPTION
 from payment_samples import PAYMENT, PAYOUT, REFUND
 from synccash.payments.case import Order
-from synccash.stores.postgres import rows
-from synccash.stores.postgres.order_tables import ORDER_TABLES
+from synccash.stores.postgres.orders import rows
+from synccash.stores.postgres.orders.order_tables import ORDER_TABLES
 from synccash.stores.postgres.sealing import PERSONAL
 
 LATER_ONLY = {"paid_by"}

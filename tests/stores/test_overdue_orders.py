@@ -1,7 +1,7 @@
 """For how long the oldest due order has waited for a worker, as PostgreSQL has it."""
 
 from order_store_contract import idle, taken
-from synccash.stores.postgres.overdue_orders import OVERDUE, PostgresOverdueOrders
+from synccash.stores.postgres.orders.overdue_orders import OVERDUE, PostgresOverdueOrders
 
 
 async def test_the_oldest_due_order_counts_until_a_worker_takes_it(world):

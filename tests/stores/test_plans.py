@@ -7,8 +7,8 @@ import pytest
 from order_store_contract import commit, opened, opening
 from stores.postgres_world import PostgresWorld
 from synccash.payments.payment import OrderKind
-from synccash.stores.postgres import commits, due
-from synccash.stores.postgres import opening as openings
+from synccash.stores.postgres.orders import commits, due
+from synccash.stores.postgres.orders import opening as openings
 
 HOT = ("payments", "refunds", "payouts", "attempts", "idempotency", "events", "timeline", "deliveries")
 STATEMENTS = {

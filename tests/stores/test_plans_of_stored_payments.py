@@ -26,17 +26,17 @@ from synccash.payments.request import Tenant
 from synccash.servers.bundle import Servers
 from synccash.stores.encryption import DecryptionError
 from synccash.stores.postgres.balances import PostgresBalances
-from synccash.stores.postgres.console_reading import PostgresConsoleReading
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.missing_callbacks import PostgresMissingCallbacks
-from synccash.stores.postgres.movements import PostgresMovements
-from synccash.stores.postgres.operating import OrderFilter, PostgresOperating
-from synccash.stores.postgres.order_store import PostgresOrderStore
-from synccash.stores.postgres.overdue_orders import PostgresOverdueOrders
+from synccash.stores.postgres.operations.console_reading import PostgresConsoleReading
+from synccash.stores.postgres.operations.missing_callbacks import PostgresMissingCallbacks
+from synccash.stores.postgres.operations.operating import OrderFilter, PostgresOperating
+from synccash.stores.postgres.operations.rollups import RollupStore
+from synccash.stores.postgres.orders.movements import PostgresMovements
+from synccash.stores.postgres.orders.order_store import PostgresOrderStore
+from synccash.stores.postgres.orders.overdue_orders import PostgresOverdueOrders
+from synccash.stores.postgres.orders.reading import PostgresReading
+from synccash.stores.postgres.orders.waiting import PostgresWaiting
 from synccash.stores.postgres.pool import Pool, connect
-from synccash.stores.postgres.reading import PostgresReading
-from synccash.stores.postgres.rollups import RollupStore
-from synccash.stores.postgres.waiting import PostgresWaiting
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 

@@ -9,8 +9,8 @@ from encryption_samples import ENCRYPTION
 from order_store_contract import LEASE_S, opened
 from synccash.resilience.claims import ClaimAnswer, Granted, InProgress, Replayed, Reused
 from synccash.resilience.conformance import ClaimStoreConformance
-from synccash.stores.postgres.claims import _SWEEPS, PostgresClaims
 from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.orders.claims import _SWEEPS, PostgresClaims
 from synccash.stores.postgres.pool import connect
 
 ONE, TWO = b"1" * 33, b"2" * 33

@@ -8,8 +8,8 @@ import pytest
 from stores.postgres_world import PostgresWorld
 from synccash.payments.recovery import Recovery
 from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.orders.recovery import PostgresRecovery, ServerCheck
 from synccash.stores.postgres.pool import connect
-from synccash.stores.postgres.recovery import PostgresRecovery, ServerCheck
 
 ANOTHER_SERVER = "UPDATE recovery SET system_identifier = system_identifier - 1"
 ANOTHER_TIMELINE = "UPDATE recovery SET timeline = '0000000F'"

@@ -15,7 +15,7 @@ from stores.postgres_world import PostgresWorld
 from synccash.payments.case import Opened
 from synccash.payments.errors import StoreUnavailableError
 from synccash.stores.postgres.database import Database, InDoubtError
-from synccash.stores.postgres.order_store import PostgresOrderStore
+from synccash.stores.postgres.orders.order_store import PostgresOrderStore
 from synccash.stores.postgres.pool import Pool, connect
 
 LONGEST_WAITS = [0.5, 1.0]

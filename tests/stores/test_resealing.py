@@ -21,10 +21,10 @@ from synccash.payments.case import (
 from synccash.payments.errors import OrderUnreadableError
 from synccash.settings.encryption_keys import EncryptionKeys
 from synccash.stores.encryption import Encryption
-from synccash.stores.postgres.operators import PostgresOperators
+from synccash.stores.postgres.operations.operators import PostgresOperators
+from synccash.stores.postgres.operations.resealing import PostgresResealing
+from synccash.stores.postgres.orders.reading import PostgresReading
 from synccash.stores.postgres.pool import Pool
-from synccash.stores.postgres.reading import PostgresReading
-from synccash.stores.postgres.resealing import PostgresResealing
 
 
 class _Where:

@@ -13,9 +13,9 @@ from synccash.payments.case import Opened, ReleaseLease
 from synccash.payments.history import GoalResult
 from synccash.payments.payment import PaymentStatus
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.merchants import PostgresKeys
+from synccash.stores.postgres.operations.merchants import PostgresKeys
+from synccash.stores.postgres.operations.rollups import RollupStore
 from synccash.stores.postgres.pool import connect
-from synccash.stores.postgres.rollups import RollupStore
 
 MINUTE = timedelta(minutes=1)
 

@@ -11,10 +11,10 @@ import pytest
 from servers_fixture import SERVICE_ROLE, execute, service_url
 from synccash.payments.audit import AuditNote
 from synccash.stores.postgres.audit import PostgresAudit
-from synccash.stores.postgres.audit_chain import PostgresAuditChain
 from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.operations.audit_chain import PostgresAuditChain
 from synccash.stores.postgres.pool import connect
-from synccash.stores.postgres.runtime_role import (
+from synccash.stores.postgres.schema.runtime_role import (
     RoleCheck,
     RuntimeRoleError,
     grant_runtime_role,

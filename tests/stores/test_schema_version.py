@@ -4,7 +4,7 @@ import pytest
 
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.pool import connect
-from synccash.stores.postgres.schema_version import EMPTY, SchemaCheck, difference, schema_problem
+from synccash.stores.postgres.schema.schema_version import EMPTY, SchemaCheck, difference, schema_problem
 
 KNOWN = frozenset(("0001", "0002", "0003"))
 

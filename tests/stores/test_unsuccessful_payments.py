@@ -12,10 +12,10 @@ from stores.postgres_world import PostgresWorld
 from synccash.payments.case import ReleaseLease
 from synccash.payments.payment import PaymentStatus
 from synccash.payments.request import Tenant
-from synccash.stores.postgres import migrations
-from synccash.stores.postgres.operating import OrderFilter, PostgresOperating
-from synccash.stores.postgres.reading import PostgresReading
-from synccash.stores.postgres.recovery import PostgresRecovery
+from synccash.stores.postgres.operations.operating import OrderFilter, PostgresOperating
+from synccash.stores.postgres.orders.reading import PostgresReading
+from synccash.stores.postgres.orders.recovery import PostgresRecovery
+from synccash.stores.postgres.schema import migrations
 
 FAILED = {"status": PaymentStatus.FAILED}
 CANCELED = {"status": PaymentStatus.CANCELED}

@@ -9,8 +9,8 @@ from synccash.engine.acknowledged_commits import KEPT_S, AcknowledgedCommits
 from synccash.engine.recovery_watch import FailoverWitness
 from synccash.payments.recovery import Recovery
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.recovery import PostgresRecovery
-from synccash.stores.postgres.witnesses import PostgresWitnesses
+from synccash.stores.postgres.orders.recovery import PostgresRecovery
+from synccash.stores.postgres.orders.witnesses import PostgresWitnesses
 
 FAILOVER = "UPDATE recovery SET timeline = '0000000F'"
 SYNCHRONOUS = "UPDATE witnesses SET synchronous = true WHERE synchronous IS NOT NULL"

@@ -42,8 +42,8 @@ from synccash.payments.payout import Payee
 from synccash.payments.request import PaymentRequest, PayoutRequest, RefundRequest, Reply, Tenant
 from synccash.payments.risk import RiskRules
 from synccash.payments.webhook import EndpointStatus, WebhookEndpoint, WebhookSecret
+from synccash.rails.http.transport import Transport
 from synccash.rails.registry import build_rails
-from synccash.rails.transport import Transport
 from synccash.resilience.profiles import Profile
 from synccash.resilience.registry import Registry
 from synccash.sandbox.faults import Answer, Callbacks, Faults, Script, Step
@@ -51,8 +51,8 @@ from synccash.sandbox.journal import Accepted
 from synccash.servers.bundle import start_servers
 from synccash.settings import Settings
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.migrations import migrate
 from synccash.stores.postgres.pool import Pool, connect
+from synccash.stores.postgres.schema.migrations import migrate
 from synccash.stores.postgres.webhooks import PostgresWebhooks
 
 RAILS = ("mtn_momo", "paystack", "hubtel", "pawapay")

@@ -26,7 +26,7 @@ from make_dump import dumped
 from service.whole import Whole, whole
 
 from synccash.servers.bundle import start_servers
-from synccash.stores.postgres.migrations import migrate
+from synccash.stores.postgres.schema.migrations import migrate
 
 PAYMENTS, PAYOUTS = "/api/v1/payments", "/api/v1/payouts"
 NUMBER = "0241234567"

@@ -16,7 +16,7 @@ import redis
 from servers_fixture import execute, fresh_database
 from service.in_process import RunningService, running_service
 from synccash.servers.bundle import Servers
-from synccash.stores.postgres.migrations import migrate
+from synccash.stores.postgres.schema.migrations import migrate
 from upgrade.stored import FOLDER
 
 

@@ -15,9 +15,9 @@ from synccash.payments.errors import KeyInProgressError
 from synccash.payments.rail import RailStatus, StatusAnswer
 from synccash.rails.hubtel.connector import Hubtel
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.migrations import migrate
-from synccash.stores.postgres.order_store import PostgresOrderStore
+from synccash.stores.postgres.orders.order_store import PostgresOrderStore
 from synccash.stores.postgres.pool import connect
+from synccash.stores.postgres.schema.migrations import migrate
 from upgrade.stored import Stored, statements
 from upgrade.upgraded import TENANT, Upgraded, plain, upgraded
 from webhooks.merchant_server import merchant_server

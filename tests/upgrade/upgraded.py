@@ -23,7 +23,7 @@ from synccash.sandbox.faults import Faults
 from synccash.sandbox.wire import Call
 from synccash.stores.local_work_signal import LocalWorkSignal
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.migrations import migrate
+from synccash.stores.postgres.schema.migrations import migrate
 from synccash.stores.postgres.webhooks import PostgresWebhooks
 from synccash.webhooks.dispatcher import WebhookDispatcher, WebhookDispatcherSettings
 from synccash.webhooks.sender import WebhookSender

@@ -26,7 +26,7 @@ from synccash.payments.webhook import (
 from synccash.resilience.breaker_settings import BreakerSettings
 from synccash.stores.local_work_signal import LocalWorkSignal
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.order_store import PostgresOrderStore
+from synccash.stores.postgres.orders.order_store import PostgresOrderStore
 from synccash.stores.postgres.pool import Pool
 from synccash.stores.postgres.webhooks import PostgresWebhooks
 from synccash.webhooks.dispatcher import WebhookDispatcher, WebhookDispatcherSettings

@@ -5,12 +5,12 @@ import pytest
 from encryption_samples import ENCRYPTION
 from synccash.payments.request import Tenant
 from synccash.processes.housekeeping import RetentionLoop
-from synccash.stores.postgres import removed_endpoints
-from synccash.stores.postgres.approvals import PostgresApprovals
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.erasure import PostgresErasure
+from synccash.stores.postgres.operations import removed_endpoints
+from synccash.stores.postgres.operations.approvals import PostgresApprovals
+from synccash.stores.postgres.operations.erasure import PostgresErasure
+from synccash.stores.postgres.operations.removed_endpoints import PostgresRemovedEndpoints
 from synccash.stores.postgres.pool import Pool
-from synccash.stores.postgres.removed_endpoints import PostgresRemovedEndpoints
 from synccash.stores.postgres.webhooks import PostgresWebhooks
 from webhooks.test_delivery import TENANT, backlog, endpoint, happen
 

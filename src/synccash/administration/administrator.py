@@ -21,7 +21,7 @@ from synccash.payments.errors import ObjectNotFoundError, OrderUnreadableError, 
 from synccash.payments.history import history_document
 from synccash.settings.loader import Settings
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.operating import OrderFilter
+from synccash.stores.postgres.operations.operating import OrderFilter
 
 T = TypeVar("T")
 _PREFIX = f"{BREAK_GLASS}: "

@@ -6,8 +6,8 @@ from typing import Any
 from synccash.administration.database import with_database
 from synccash.settings.loader import Settings
 from synccash.stores.postgres.audit import AuditFilter, PostgresAudit
-from synccash.stores.postgres.audit_chain import AuditKey, PostgresAuditChain
 from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.operations.audit_chain import AuditKey, PostgresAuditChain
 
 
 @dataclass(frozen=True, slots=True)

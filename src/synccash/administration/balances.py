@@ -18,7 +18,7 @@ from synccash.payments.balance import (
 from synccash.payments.errors import ObjectNotFoundError, StateConflictError
 from synccash.stores.postgres.balances import PostgresBalances, UnconfirmedCredit
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.merchants import PostgresKeys
+from synccash.stores.postgres.operations.merchants import PostgresKeys
 
 _TEXT_MAX = 200
 CURRENCY = "GHS"

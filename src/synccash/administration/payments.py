@@ -5,7 +5,7 @@ from typing import Literal
 from synccash.administration.errors import AdministrationError
 from synccash.payments.payer import Msisdn
 from synccash.payments.payment import PaymentStatus, StatusDetail
-from synccash.stores.postgres.operating import OrderFilter
+from synccash.stores.postgres.operations.operating import OrderFilter
 
 _LIMIT_MAX = 1000
 

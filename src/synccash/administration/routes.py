@@ -12,8 +12,8 @@ from synccash.engine.system import SystemClock
 from synccash.payments.health import FULL_HEALTH, Health, HealthSettings
 from synccash.payments.payer import Network
 from synccash.payments.rail import Operation
+from synccash.rails.http.transport import Transport
 from synccash.rails.registry import build_rails
-from synccash.rails.transport import Transport
 from synccash.settings.loader import Settings, SettingsError
 
 

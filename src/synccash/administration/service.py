@@ -27,14 +27,14 @@ from synccash.payments.payment import OrderKind
 from synccash.payments.request import Role, Tenant
 from synccash.payments.routing_replay import RecordedOrder
 from synccash.stores.postgres.audit import PostgresAudit
-from synccash.stores.postgres.contradictions import PostgresContradictions
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.merchants import PostgresKeys
-from synccash.stores.postgres.operating import OrderFilter, PostgresOperating
-from synccash.stores.postgres.order_store import PostgresOrderStore
-from synccash.stores.postgres.reconciliations import PostgresReconciliations
-from synccash.stores.postgres.rollups import RollupStore
-from synccash.stores.postgres.waiting import PostgresWaiting
+from synccash.stores.postgres.operations.contradictions import PostgresContradictions
+from synccash.stores.postgres.operations.merchants import PostgresKeys
+from synccash.stores.postgres.operations.operating import OrderFilter, PostgresOperating
+from synccash.stores.postgres.operations.reconciliations import PostgresReconciliations
+from synccash.stores.postgres.operations.rollups import RollupStore
+from synccash.stores.postgres.orders.order_store import PostgresOrderStore
+from synccash.stores.postgres.orders.waiting import PostgresWaiting
 from synccash.stores.postgres.webhooks import PostgresWebhooks
 
 

@@ -92,8 +92,8 @@ def migrate(*, json: bool = False) -> int:
     What it does is on stderr.
     """
     from synccash.administration.maintenance.migrating import migrate_and_grant
-    from synccash.stores.postgres.migrations import MigrationError
-    from synccash.stores.postgres.runtime_role import RuntimeRoleError
+    from synccash.stores.postgres.schema.migrations import MigrationError
+    from synccash.stores.postgres.schema.runtime_role import RuntimeRoleError
 
     settings = loaded().settings
     if settings.database_url is None and settings.migration_database_url is None:

@@ -2,8 +2,8 @@
 
 from synccash.engine.system import SystemClock
 from synccash.rails import registry
+from synccash.rails.http.transport import Transport
 from synccash.rails.sandbox_account import SandboxRail
-from synccash.rails.transport import Transport
 from synccash.settings.loader import convert_settings
 
 RAILS = tuple(registry.RAILS)

@@ -11,9 +11,9 @@ from synccash.drill.late_sends import TimelineEntry
 from synccash.drill.rails import WITHOUT_DEDUPLICATION
 from synccash.stores.encryption import Encryption
 from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.orders.waiting import PostgresWaiting
 from synccash.stores.postgres.pool import Pool
 from synccash.stores.postgres.sealing import open_columns
-from synccash.stores.postgres.waiting import PostgresWaiting
 
 FINAL = ("succeeded", "failed", "canceled")
 _LISTED_MAX = 100_000

@@ -17,7 +17,7 @@ from synccash.payments.case import Routed
 from synccash.payments.payment import OrderKind
 from synccash.payments.risk import RiskDecision, RiskOutcome
 from synccash.rails.authorization import bearer_authorization
-from synccash.rails.transport import Exchange, Transport
+from synccash.rails.http.transport import Exchange, Transport
 from synccash.resilience.evidence import Evidence
 from synccash.settings.secret import Secret, SecretUrl
 

@@ -23,9 +23,9 @@ from synccash.payments.balance import BalanceAccount, credit_source
 from synccash.payments.rail import Environment
 from synccash.payments.references import KEY_BYTES_MIN
 from synccash.payments.request import Role
+from synccash.rails.http.transport import Transport
 from synccash.rails.registry import RAILS, build_rails
 from synccash.rails.sandbox_account import SandboxRail
-from synccash.rails.transport import Transport
 from synccash.servers.bundle import Servers
 from synccash.servers.data_directory import stored_password
 from synccash.servers.postgres import (
@@ -42,12 +42,12 @@ from synccash.stores.encryption import encryption_of
 from synccash.stores.postgres.audit import PostgresAudit
 from synccash.stores.postgres.balances import PostgresBalances
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.merchants import PostgresKeys
-from synccash.stores.postgres.migrations import migrate as migrate
+from synccash.stores.postgres.operations.merchants import PostgresKeys
+from synccash.stores.postgres.operations.resealing import PostgresResealing
 from synccash.stores.postgres.pool import connect
 from synccash.stores.postgres.rail_accounts import PostgresRailAccounts
-from synccash.stores.postgres.resealing import PostgresResealing
-from synccash.stores.postgres.runtime_role import RuntimeRoleError, ensure_role, grant_runtime_role
+from synccash.stores.postgres.schema.migrations import migrate as migrate
+from synccash.stores.postgres.schema.runtime_role import RuntimeRoleError, ensure_role, grant_runtime_role
 
 MERCHANT_ID = "mer_local"
 LOCAL_CREDIT = 10**12

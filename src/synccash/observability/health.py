@@ -12,8 +12,8 @@ from synccash.engine.ports import AccountRail, Dispatch
 from synccash.payments.errors import StoreUnavailableError
 from synccash.payments.history import Notice
 from synccash.payments.recovery import Recovery
+from synccash.stores.postgres.orders.recovery import Durability
 from synccash.stores.postgres.pool import Pool
-from synccash.stores.postgres.recovery import Durability
 from synccash.stores.valkey.client import ValkeyState
 
 T = TypeVar("T")

@@ -47,8 +47,8 @@ from synccash.payments.request import Tenant
 from synccash.payments.webhook import Delivery, DeliveryResult, MerchantShare
 from synccash.resilience.events import Event, EventHook
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.order_store import PostgresOrderStore
-from synccash.stores.postgres.order_tables import union
+from synccash.stores.postgres.orders.order_store import PostgresOrderStore
+from synccash.stores.postgres.orders.order_tables import union
 from synccash.stores.postgres.webhooks import NO_LIMITS, NO_SHARES, PostgresWebhooks
 from synccash.webhooks.endpoint_pool import Post
 

@@ -56,12 +56,12 @@ from synccash.processes.service_guard import ENDPOINT_NAMES, limited_user
 from synccash.resilience.client_address import is_within
 from synccash.settings.loader import LoadedSettings, Settings
 from synccash.settings.secret import Secret
-from synccash.stores.postgres.approvals import PostgresApprovals
-from synccash.stores.postgres.console_reading import PostgresConsoleReading
-from synccash.stores.postgres.merchant_reading import PostgresMerchantReading
-from synccash.stores.postgres.merchant_sessions import PostgresMerchantSessions
-from synccash.stores.postgres.operators import PostgresOperators
-from synccash.stores.postgres.runtime_role import RoleCheck
+from synccash.stores.postgres.operations.approvals import PostgresApprovals
+from synccash.stores.postgres.operations.console_reading import PostgresConsoleReading
+from synccash.stores.postgres.operations.merchant_reading import PostgresMerchantReading
+from synccash.stores.postgres.operations.merchant_sessions import PostgresMerchantSessions
+from synccash.stores.postgres.operations.operators import PostgresOperators
+from synccash.stores.postgres.schema.runtime_role import RoleCheck
 
 log = structlog.get_logger("synccash.api")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from synccash.payments.errors import StoreUnavailableError
-from synccash.stores.postgres.audit_chain import PostgresAuditChain
+from synccash.stores.postgres.operations.audit_chain import PostgresAuditChain
 
 log = structlog.get_logger("synccash.audit")
 INTERVAL_S = 30.0

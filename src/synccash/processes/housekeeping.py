@@ -10,11 +10,11 @@ import structlog
 
 from synccash.payments.errors import StoreUnavailableError
 from synccash.stores.encryption import DecryptionError
-from synccash.stores.postgres.approvals import PostgresApprovals
-from synccash.stores.postgres.claims import PostgresClaims
-from synccash.stores.postgres.erasure import PostgresErasure
-from synccash.stores.postgres.removed_endpoints import PostgresRemovedEndpoints
-from synccash.stores.postgres.rollups import RollupStore
+from synccash.stores.postgres.operations.approvals import PostgresApprovals
+from synccash.stores.postgres.operations.erasure import PostgresErasure
+from synccash.stores.postgres.operations.removed_endpoints import PostgresRemovedEndpoints
+from synccash.stores.postgres.operations.rollups import RollupStore
+from synccash.stores.postgres.orders.claims import PostgresClaims
 
 log = structlog.get_logger("synccash.housekeeping")
 

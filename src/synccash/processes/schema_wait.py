@@ -15,7 +15,7 @@ from synccash.processes.assembly.wiring import FIRST_LOOK_S
 from synccash.settings.secret import Secret
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.pool import connect
-from synccash.stores.postgres.schema_version import schema_problem
+from synccash.stores.postgres.schema.schema_version import schema_problem
 
 log = structlog.get_logger("synccash")
 

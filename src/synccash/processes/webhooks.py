@@ -28,8 +28,8 @@ from synccash.settings.secret import Secret
 from synccash.stores.encryption import required_encryption
 from synccash.stores.local_work_signal import LocalWorkSignal
 from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.orders.recovery import ServerCheck
 from synccash.stores.postgres.pool import Pool, connect
-from synccash.stores.postgres.recovery import ServerCheck
 from synccash.stores.postgres.webhooks import PostgresWebhooks
 from synccash.stores.supervised_loops import LoopSupervisor
 from synccash.stores.valkey.session import open_session

@@ -28,8 +28,8 @@ from synccash.processes.runner import run_process
 from synccash.processes.schema_wait import ServerOf, schema_is_ready
 from synccash.settings.loader import Settings
 from synccash.settings.secret import Secret
-from synccash.stores.postgres.audit_chain import AuditKey, PostgresAuditChain
-from synccash.stores.postgres.rollups import RollupStore
+from synccash.stores.postgres.operations.audit_chain import AuditKey, PostgresAuditChain
+from synccash.stores.postgres.operations.rollups import RollupStore
 
 if TYPE_CHECKING:
     from synccash.processes.metrics_server import MetricsServer

@@ -12,7 +12,7 @@ from synccash.payments.causes import Cause, CauseCode, cause_with
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.money import AMOUNT_MAX
 from synccash.payments.rail import FloatAnswer, NextAction, RailStatus, SendAnswer, StatusAnswer
-from synccash.rails.transport import Exchange, TransportFailure, TransportFault
+from synccash.rails.http.transport import Exchange, TransportFailure, TransportFault
 from synccash.resilience.evidence import Evidence
 
 _SECONDS = re.compile(r"[0-9]{1,5}", re.ASCII)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from synccash.rails.connector import Connector
+from synccash.rails.http.transport import Transport
 from synccash.rails.pacer import Clock
 from synccash.rails.sandbox_account import SandboxAccount, SandboxRail
 from synccash.rails.statements import StatementLayout
-from synccash.rails.transport import Transport
 from synccash.settings.loader import Settings
 
 CountInquirers = Callable[[], int]

@@ -6,13 +6,13 @@ A rail is routed, drilled, documented, reconciled and set up at the sandbox beca
 import msgspec
 
 from synccash.rails.connector import Connector
+from synccash.rails.http.transport import Transport
 from synccash.rails.hubtel.registration import HUBTEL
 from synccash.rails.mtn_momo.registration import MTN_MOMO
 from synccash.rails.pacer import Clock, one_process
 from synccash.rails.pawapay.registration import PAWAPAY
 from synccash.rails.paystack.registration import PAYSTACK
 from synccash.rails.registration import CountInquirers, RegisteredRail
-from synccash.rails.transport import Transport
 from synccash.settings.loader import Settings, SettingsError, former_keys
 
 RAILS: dict[str, RegisteredRail] = {rail.name: rail for rail in (MTN_MOMO, PAYSTACK, HUBTEL, PAWAPAY)}

@@ -21,7 +21,7 @@ from synccash.reconciliation.reading import (
     read_statement,
 )
 from synccash.reconciliation.statement_index import StatementIndex
-from synccash.stores.postgres.movements import PostgresMovements
+from synccash.stores.postgres.orders.movements import PostgresMovements
 
 _PAGE = 1_000
 _BEFORE = timedelta(days=3)

@@ -3,7 +3,7 @@
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.rail import RailStatus, SendAnswer, StatusAnswer
 from synccash.rails.answers import no_information, pesewas, wrong_reference
-from synccash.rails.transport import Exchange, TransportFailure
+from synccash.rails.http.transport import Exchange, TransportFailure
 from synccash.resilience.evidence import Evidence
 
 _AWAY = Failure(FailureCode.PROVIDER_UNAVAILABLE, reroute=True)

@@ -18,7 +18,7 @@ from synccash.payments.rail import (
     StatusAnswer,
 )
 from synccash.rails.connector import Connector
-from synccash.rails.transport import Transport
+from synccash.rails.http.transport import Transport
 from synccash.settings.secret import Secret
 
 

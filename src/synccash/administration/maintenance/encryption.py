@@ -6,7 +6,7 @@ from synccash.administration.database import with_database, write_audit_entry
 from synccash.administration.errors import AdministrationError
 from synccash.settings.loader import Settings
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.resealing import PostgresResealing
+from synccash.stores.postgres.operations.resealing import PostgresResealing
 
 
 def count_stale_rows(settings: Settings) -> list[dict[str, Any]]:

@@ -8,11 +8,11 @@ from synccash.administration.database import with_database, write_audit_entry
 from synccash.administration.errors import AdministrationError
 from synccash.payments.payer import Msisdn
 from synccash.settings.loader import Settings
-from synccash.stores.postgres.approvals import PostgresApprovals
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.erasure import FoundOrder, PostgresErasure
-from synccash.stores.postgres.lookup_key import WRONG_LOOKUP_KEY, is_lookup_key_wrong
-from synccash.stores.postgres.removed_endpoints import PostgresRemovedEndpoints
+from synccash.stores.postgres.operations.approvals import PostgresApprovals
+from synccash.stores.postgres.operations.erasure import FoundOrder, PostgresErasure
+from synccash.stores.postgres.operations.removed_endpoints import PostgresRemovedEndpoints
+from synccash.stores.postgres.schema.lookup_key import WRONG_LOOKUP_KEY, is_lookup_key_wrong
 
 _PAGE = 200
 _WHY = {

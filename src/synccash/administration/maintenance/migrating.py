@@ -12,9 +12,9 @@ from synccash.payments.errors import StoreUnavailableError
 from synccash.settings.loader import Settings
 from synccash.settings.secret import Secret
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.migrations import MigrationError, migrate
 from synccash.stores.postgres.pool import connect
-from synccash.stores.postgres.runtime_role import grant_runtime_role
+from synccash.stores.postgres.schema.migrations import MigrationError, migrate
+from synccash.stores.postgres.schema.runtime_role import grant_runtime_role
 
 _VERSION = "SELECT max(version) AS version FROM schema_migrations"
 

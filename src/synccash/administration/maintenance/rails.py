@@ -7,8 +7,8 @@ from synccash.administration.database import database_actor, with_database, writ
 from synccash.administration.errors import AdministrationError
 from synccash.engine.system import SystemClock
 from synccash.payments.rail import Environment, RailAccount
+from synccash.rails.http.transport import Transport
 from synccash.rails.registry import build_rails
-from synccash.rails.transport import Transport
 from synccash.settings.loader import Settings, SettingsError
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.rail_accounts import PostgresRailAccounts

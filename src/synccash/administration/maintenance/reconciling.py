@@ -21,8 +21,8 @@ from synccash.reconciliation.statement_index import StatementIndex
 from synccash.reconciliation.values import Times
 from synccash.settings.loader import Settings
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.movements import PostgresMovements
-from synccash.stores.postgres.reconciliations import PostgresReconciliations, ReconciliationResult
+from synccash.stores.postgres.operations.reconciliations import PostgresReconciliations, ReconciliationResult
+from synccash.stores.postgres.orders.movements import PostgresMovements
 
 _DAY = timedelta(days=1)
 _DATE_LENGTH = len("2026-11-24")

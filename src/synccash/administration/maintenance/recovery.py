@@ -9,7 +9,7 @@ from synccash.administration.errors import AdministrationError
 from synccash.payments.references import ReferenceKey
 from synccash.settings.loader import Settings
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.recovery import PostgresRecovery, RecoveryState
+from synccash.stores.postgres.orders.recovery import PostgresRecovery, RecoveryState
 
 
 def recovery_state(settings: Settings) -> dict[str, Any]:

@@ -35,8 +35,8 @@ from synccash.payments.operator import CODE_HALF, Enrolment, enrolment_document,
 from synccash.payments.payment import OrderKind, Payment, StatusDetail
 from synccash.payments.request import Origin, RefundRequest, Role, Tenant
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.operating import PostgresOperating
-from synccash.stores.postgres.order_store import PostgresOrderStore
+from synccash.stores.postgres.operations.operating import PostgresOperating
+from synccash.stores.postgres.orders.order_store import PostgresOrderStore
 
 _REFUND_SCOPE = "operator:refund"
 """The scope of the claims of operators' refunds."""

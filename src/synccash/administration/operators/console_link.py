@@ -8,7 +8,7 @@ from synccash.administration.errors import AdministrationError
 from synccash.engine.system import SystemIdentities
 from synccash.payments.audit import AuditNote
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.operators import PostgresOperators
+from synccash.stores.postgres.operations.operators import PostgresOperators
 
 LOCAL_OPERATOR = "local"
 """The operator of these links. It has no password, so it never counts as a second operator."""

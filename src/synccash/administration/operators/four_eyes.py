@@ -25,9 +25,9 @@ from synccash.payments.errors import (
     StateConflictError,
 )
 from synccash.payments.ports import Identities
-from synccash.stores.postgres.approvals import PostgresApprovals
 from synccash.stores.postgres.audit import PostgresAudit
-from synccash.stores.postgres.operators import PostgresOperators
+from synccash.stores.postgres.operations.approvals import PostgresApprovals
+from synccash.stores.postgres.operations.operators import PostgresOperators
 
 log = structlog.get_logger("synccash.four_eyes")
 EXECUTE_S = 30.0

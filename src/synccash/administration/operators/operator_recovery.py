@@ -16,7 +16,7 @@ from synccash.payments.operator import Enrolment, NewOperatorName
 from synccash.settings.loader import Settings
 from synccash.stores.postgres.audit import PostgresAudit
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.operators import PostgresOperators
+from synccash.stores.postgres.operations.operators import PostgresOperators
 
 
 def has_no_operator(settings: Settings) -> bool:

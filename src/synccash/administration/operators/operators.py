@@ -35,7 +35,7 @@ from synccash.payments.operator import (
 )
 from synccash.payments.ports import Clock, Identities
 from synccash.stores.postgres.audit import PostgresAudit
-from synccash.stores.postgres.operators import PostgresOperators
+from synccash.stores.postgres.operations.operators import PostgresOperators
 
 log = structlog.get_logger("synccash.operators")
 SESSION_S = 8 * 3_600.0

@@ -10,13 +10,13 @@ from synccash.processes.assembly.engine_settings import engine_settings
 from synccash.processes.assembly.registry import build_registry
 from synccash.processes.assembly.sharing import request_limits
 from synccash.processes.assembly.wiring import FIRST_LOOK_S
+from synccash.rails.http.transport import Transport
 from synccash.rails.registry import build_former_rails, build_rails
-from synccash.rails.transport import Transport
 from synccash.settings.live_mode import refuse_insecure
 from synccash.settings.loader import Settings, SettingsError
 from synccash.settings.risk import payout_rules, risk_rules
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.lookup_key import WRONG_LOOKUP_KEY, is_lookup_key_wrong
+from synccash.stores.postgres.schema.lookup_key import WRONG_LOOKUP_KEY, is_lookup_key_wrong
 
 
 def check_settings(settings: Settings) -> None:

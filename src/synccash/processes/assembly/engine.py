@@ -31,10 +31,10 @@ from synccash.resilience.registry import Registry
 from synccash.settings.loader import Settings, SettingsError
 from synccash.settings.risk import payout_rules, risk_rules
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.order_store import PostgresOrderStore
+from synccash.stores.postgres.orders.order_store import PostgresOrderStore
+from synccash.stores.postgres.orders.witnesses import PostgresWitnesses
 from synccash.stores.postgres.rail_accounts import PostgresRailAccounts
 from synccash.stores.postgres.recent_payouts import PostgresRecentPayouts
-from synccash.stores.postgres.witnesses import PostgresWitnesses
 from synccash.stores.valkey.presence import Membership
 
 

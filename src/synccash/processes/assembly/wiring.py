@@ -8,15 +8,15 @@ from synccash.engine.system import SystemClock, SystemIdentities
 from synccash.observability.prometheus import EventCounter
 from synccash.processes.assembly.registry import build_registry
 from synccash.processes.assembly.traces import open_tracing
-from synccash.rails.transport import Transport
+from synccash.rails.http.transport import Transport
 from synccash.resilience.events import EventHook
 from synccash.resilience.registry import Registry
 from synccash.settings.loader import Settings
 from synccash.settings.secret import Secret
 from synccash.stores.encryption import required_encryption
 from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.orders.recovery import ServerCheck
 from synccash.stores.postgres.pool import Pool, connect
-from synccash.stores.postgres.recovery import ServerCheck
 from synccash.stores.supervised_loops import LoopSupervisor, Run, SupervisedLoop
 from synccash.stores.valkey.session import ValkeySession, open_session
 

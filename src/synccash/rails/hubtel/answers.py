@@ -41,7 +41,7 @@ from synccash.rails.answers import (
     unanswered,
     wrong_reference,
 )
-from synccash.rails.transport import Exchange, TransportFailure, decode_object
+from synccash.rails.http.transport import Exchange, TransportFailure, decode_object
 from synccash.resilience.evidence import Evidence
 
 _EVERYWHERE: Mapping[str, tuple[Evidence, Meaning]] = {

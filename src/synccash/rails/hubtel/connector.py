@@ -28,9 +28,9 @@ from synccash.payments.rail import (
 from synccash.rails.answers import unsent
 from synccash.rails.authorization import basic_authorization
 from synccash.rails.connector import Connector, channel_of
+from synccash.rails.http.transport import Transport
 from synccash.rails.hubtel.answers import judge_send, judge_status, read_callback
 from synccash.rails.notes import clean_note
-from synccash.rails.transport import Transport
 from synccash.settings.secret import Secret
 
 NAME = "hubtel"

@@ -31,6 +31,7 @@ from synccash.rails.answers import cause_of_response, cause_of_silence, no_infor
 from synccash.rails.authorization import basic_authorization, bearer_authorization
 from synccash.rails.bearer import BearerTokens, Granted, NotGranted, Token
 from synccash.rails.connector import PacedFloatConnector
+from synccash.rails.http.transport import Exchange, Transport, TransportFailure
 from synccash.rails.mtn_momo.answers import (
     judge_balance,
     judge_send,
@@ -38,7 +39,6 @@ from synccash.rails.mtn_momo.answers import (
 )
 from synccash.rails.notes import clean_note
 from synccash.rails.pacer import Clock, one_process
-from synccash.rails.transport import Exchange, Transport, TransportFailure
 from synccash.resilience.evidence import Evidence
 from synccash.settings.secret import Secret
 

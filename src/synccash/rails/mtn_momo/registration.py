@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from synccash.payments.rail import Environment
+from synccash.rails.http.transport import Transport
 from synccash.rails.mtn_momo.connector import NAME, MtnMomo, MtnMomoSettings, ProductCredentials
 from synccash.rails.pacer import Clock
 from synccash.rails.registration import RegisteredRail
@@ -15,7 +16,6 @@ from synccash.rails.settings_checks import (
     unfit_for_headers,
 )
 from synccash.rails.statements import StatementLayout
-from synccash.rails.transport import Transport
 from synccash.settings.loader import Settings, SettingsError
 
 _PRODUCT_KEYS = ("user", "key", "subscription_key")

@@ -47,7 +47,7 @@ from synccash.rails.answers import (
     unanswered_float,
     wrong_reference,
 )
-from synccash.rails.transport import Exchange, TransportFailure, decode_object
+from synccash.rails.http.transport import Exchange, TransportFailure, decode_object
 from synccash.resilience.evidence import Evidence
 
 ID_FIELDS: Mapping[Operation, str] = {

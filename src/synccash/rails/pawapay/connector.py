@@ -28,10 +28,10 @@ from synccash.rails.account_identity import hashed_key
 from synccash.rails.authorization import bearer_authorization
 from synccash.rails.callback_token import is_account_token
 from synccash.rails.connector import PacedFloatConnector, channel_of
+from synccash.rails.http.transport import Transport
 from synccash.rails.notes import clean_text
 from synccash.rails.pacer import Clock, one_process
 from synccash.rails.pawapay.answers import ID_FIELDS, judge_balances, judge_send, judge_status, read_callback
-from synccash.rails.transport import Transport
 from synccash.settings.secret import Secret
 
 NAME = "pawapay"

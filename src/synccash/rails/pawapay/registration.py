@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from synccash.payments.rail import Environment
+from synccash.rails.http.transport import Transport
 from synccash.rails.pacer import Clock
 from synccash.rails.pawapay.connector import NAME, Pawapay, PawapaySettings
 from synccash.rails.registration import RegisteredRail
@@ -19,7 +20,6 @@ from synccash.rails.settings_checks import (
     unfit_for_headers,
 )
 from synccash.rails.statements import StatementLayout
-from synccash.rails.transport import Transport
 from synccash.settings.loader import Settings, SettingsError
 
 _HOSTS: Mapping[str, Environment] = {

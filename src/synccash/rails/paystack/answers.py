@@ -45,7 +45,7 @@ from synccash.rails.answers import (
     unanswered_float,
     wrong_reference,
 )
-from synccash.rails.transport import Exchange, TransportFailure
+from synccash.rails.http.transport import Exchange, TransportFailure
 from synccash.resilience.evidence import Evidence
 
 PROMPT_WINDOW_S = 180.0

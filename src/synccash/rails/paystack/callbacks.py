@@ -8,7 +8,7 @@ from typing import cast
 
 from synccash.payments.rail import CallbackNote
 from synccash.rails.answers import json_object
-from synccash.rails.transport import decode_object
+from synccash.rails.http.transport import decode_object
 from synccash.settings.secret import Secret
 
 SIGNATURE = "x-paystack-signature"

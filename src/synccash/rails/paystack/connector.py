@@ -28,6 +28,7 @@ from synccash.rails.answers import OTHER_ACCOUNT, no_information, not_asked, ref
 from synccash.rails.authorization import bearer_authorization
 from synccash.rails.callback_token import is_account_token
 from synccash.rails.connector import Connector, channel_of
+from synccash.rails.http.transport import Exchange, Transport, TransportFailure
 from synccash.rails.pacer import Clock
 from synccash.rails.paystack.answers import (
     PROMPT_WINDOW_S,
@@ -41,7 +42,6 @@ from synccash.rails.paystack.answers import (
     transaction_id,
 )
 from synccash.rails.paystack.callbacks import read_event
-from synccash.rails.transport import Exchange, Transport, TransportFailure
 from synccash.settings.secret import Secret
 
 NAME = "paystack"

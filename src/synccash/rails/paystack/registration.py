@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from synccash.payments.rail import Environment
+from synccash.rails.http.transport import Transport
 from synccash.rails.pacer import Clock
 from synccash.rails.paystack.connector import NAME, Paystack, PaystackSettings
 from synccash.rails.registration import RegisteredRail
@@ -16,7 +17,6 @@ from synccash.rails.settings_checks import (
     unfit_for_headers,
 )
 from synccash.rails.statements import StatementLayout
-from synccash.rails.transport import Transport
 from synccash.settings.loader import Settings, SettingsError
 from synccash.settings.secret import Secret
 

@@ -9,7 +9,7 @@ import asyncpg
 from synccash.payments.errors import StoreUnavailableError
 from synccash.payments.rail import Environment, RailAccount, RecordedAccount
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.order_tables import PAYMENTS, PAYOUTS, REFUNDS, OrderTable
+from synccash.stores.postgres.orders.order_tables import PAYMENTS, PAYOUTS, REFUNDS, OrderTable
 
 _REGISTER = "SELECT register_rail_account($1, $2, $3, $4)"
 _ALL = """

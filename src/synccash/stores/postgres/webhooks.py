@@ -29,11 +29,12 @@ from synccash.payments.webhook import (
     WebhookSecret,
 )
 from synccash.stores.encryption import DecryptionError, Encryption
-from synccash.stores.postgres import rows, sealing
+from synccash.stores.postgres import sealing
 from synccash.stores.postgres.audit import change_with_note
 from synccash.stores.postgres.database import Database, InDoubtError
+from synccash.stores.postgres.orders import rows
+from synccash.stores.postgres.orders.rows import to_json
 from synccash.stores.postgres.parts import new_deliveries
-from synccash.stores.postgres.rows import to_json
 
 log = structlog.get_logger("synccash.webhooks")
 

@@ -32,10 +32,10 @@ from synccash.settings.encryption_keys import EncryptionKeys, read_key
 from synccash.settings.loader import Settings
 from synccash.settings.secret import Secret, revealed
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.migrations import MigrationError
+from synccash.stores.postgres.orders.recovery import PostgresRecovery, hold_statement
 from synccash.stores.postgres.pool import CONNECT_TIMEOUT_S
-from synccash.stores.postgres.recovery import PostgresRecovery, hold_statement
-from synccash.stores.postgres.runtime_role import RuntimeRoleError
+from synccash.stores.postgres.schema.migrations import MigrationError
+from synccash.stores.postgres.schema.runtime_role import RuntimeRoleError
 
 Progress = Callable[[int], None]
 """Is called with the number of bytes of each part."""

@@ -23,7 +23,7 @@ from synccash.administration.maintenance.doctor.readings import (
     ValkeyReading,
 )
 from synccash.payments.rail import RailStatus
-from synccash.rails.transport import TransportFault
+from synccash.rails.http.transport import TransportFault
 from synccash.resilience.client_address import Network
 from synccash.servers.binaries import OLDEST_POSTGRES, OLDEST_VALKEY
 from synccash.settings.live_mode import is_local_host

@@ -12,9 +12,9 @@ from uuid import uuid4
 
 from synccash.administration.maintenance.doctor.readings import ClockReading, RailReading
 from synccash.payments.rail import FloatAnswer, Operation, RailAccount
+from synccash.rails.http.transport import Exchange, Transport, TransportFailure
 from synccash.rails.pacer import Clock, one_process
 from synccash.rails.registry import RAILS
-from synccash.rails.transport import Exchange, Transport, TransportFailure
 from synccash.settings.loader import Settings, SettingsError
 from synccash.settings.secret import Secret
 

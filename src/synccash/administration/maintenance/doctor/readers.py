@@ -43,16 +43,16 @@ from synccash.administration.maintenance.doctor.readings import (
 from synccash.engine.system import SystemClock
 from synccash.payments.errors import StoreUnavailableError
 from synccash.payments.server_causes import DATABASE_CAUSES, VALKEY_CAUSES, ServerCause
-from synccash.rails.system_lookups import SystemLookups
-from synccash.rails.transport import Transport, TransportFailure
+from synccash.rails.http.system_lookups import SystemLookups
+from synccash.rails.http.transport import Transport, TransportFailure
 from synccash.resilience.client_address import trusted_networks
 from synccash.settings.allowances import ALLOWANCES, read_allowances
 from synccash.settings.live_mode import insecure_settings, is_local_host, live_rails
 from synccash.settings.loader import Settings, SettingsError
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.lookup_key import is_lookup_key_wrong
-from synccash.stores.postgres.recovery import PostgresRecovery
-from synccash.stores.postgres.runtime_role import RoleCheck
+from synccash.stores.postgres.orders.recovery import PostgresRecovery
+from synccash.stores.postgres.schema.lookup_key import is_lookup_key_wrong
+from synccash.stores.postgres.schema.runtime_role import RoleCheck
 from synccash.stores.valkey.client import UNREACHABLE, build_client, failure_state
 
 _SERVER = """

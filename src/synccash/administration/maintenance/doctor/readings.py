@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from synccash.payments.rail import FloatAnswer, Operation, RailStatus
-from synccash.rails.transport import TransportFault
+from synccash.rails.http.transport import TransportFault
 from synccash.resilience.client_address import Network
 from synccash.settings.live_mode import InsecureSetting
 

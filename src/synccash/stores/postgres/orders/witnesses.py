@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import structlog
 
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.order_tables import ORDER_TABLES
-from synccash.stores.postgres.recovery import SERVER, SERVICE
+from synccash.stores.postgres.orders.order_tables import ORDER_TABLES
+from synccash.stores.postgres.orders.recovery import SERVER, SERVICE
 
 log = structlog.get_logger("synccash.recovery")
 

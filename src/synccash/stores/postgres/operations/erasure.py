@@ -14,8 +14,9 @@ from synccash.payments.payer import ERASED, Msisdn
 from synccash.payments.payer_networks import payer_hash
 from synccash.payments.request import Tenant
 from synccash.stores.encryption import Encryption
-from synccash.stores.postgres import rows, sealing
+from synccash.stores.postgres import sealing
 from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.orders import rows
 from synccash.stores.postgres.payer_networks import PostgresNetworks
 
 ERASED_TEXT = "erased"

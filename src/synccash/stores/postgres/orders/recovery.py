@@ -15,7 +15,7 @@ import structlog
 from synccash.payments.errors import StoreUnavailableError
 from synccash.payments.recovery import Recovery
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.order_tables import ORDER_TABLES, OrderTable, union
+from synccash.stores.postgres.orders.order_tables import ORDER_TABLES, OrderTable, union
 from synccash.stores.postgres.pool import Connection
 
 log = structlog.get_logger("synccash.recovery")

@@ -45,14 +45,15 @@ from synccash.payments.payment import OrderKind, Refund
 from synccash.payments.recovery import Recovery
 from synccash.stores.batching import NaturalBatch
 from synccash.stores.encryption import DecryptionError, Encryption
-from synccash.stores.postgres import commits, due, opening, rows, sealing
+from synccash.stores.postgres import sealing
 from synccash.stores.postgres.audit import noted
 from synccash.stores.postgres.database import TRIES, Database, InDoubtError
 from synccash.stores.postgres.errors import InvariantBrokenError
-from synccash.stores.postgres.order_tables import ORDER_TABLES
+from synccash.stores.postgres.orders import commits, due, opening, rows
+from synccash.stores.postgres.orders.order_tables import ORDER_TABLES
+from synccash.stores.postgres.orders.recovery import PostgresRecovery
+from synccash.stores.postgres.orders.unreadable import UNREADABLE, read_or_note
 from synccash.stores.postgres.pool import CONNECT_TIMEOUT_S
-from synccash.stores.postgres.recovery import PostgresRecovery
-from synccash.stores.postgres.unreadable import UNREADABLE, read_or_note
 
 log = structlog.get_logger("synccash.ledger")
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from synccash.payments.health import HealthStatus
 from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.orders.rows import to_json
 from synccash.stores.postgres.parts import new_deliveries
-from synccash.stores.postgres.rows import to_json
 
 _ALL = "SELECT rail, operation, standing FROM rail_standings"
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from synccash.payments.payment import OrderKind
-from synccash.stores.postgres.order_tables import (
+from synccash.stores.postgres.orders.order_tables import (
     LEASE_END,
     ORDER_TABLES,
     PAYMENTS,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from synccash.payments.payment import OrderKind
-from synccash.stores.postgres.order_tables import ORDER_TABLES, OrderTable, union
+from synccash.stores.postgres.orders.order_tables import ORDER_TABLES, OrderTable, union
 from synccash.stores.postgres.parts import ATTEMPT_COLUMNS, ATTEMPT_VALUES, event_steps
 
 # The condition on `kind` makes the planner expect one row; opening.py says why.

@@ -21,8 +21,8 @@ from synccash.stores.batching import NaturalBatch
 from synccash.stores.encryption import Encryption, is_sealed
 from synccash.stores.postgres import sealing
 from synccash.stores.postgres.database import Database, InDoubtError
-from synccash.stores.postgres.order_tables import LEASE_END
-from synccash.stores.postgres.rows import to_json
+from synccash.stores.postgres.orders.order_tables import LEASE_END
+from synccash.stores.postgres.orders.rows import to_json
 
 # With one flush for all callers, the processors idle while the disk writes. With several smaller flushes, one
 # is processed while another is written.

@@ -11,9 +11,9 @@ from urllib.parse import unquote, urlsplit
 
 from aiohappyeyeballs import start_connection  # pyright: ignore[reportUnknownVariableType]
 
-from synccash.rails.http_connection import HttpConnection
-from synccash.rails.system_lookups import AddressInfo, SystemLookups
-from synccash.rails.transport_fault import ExchangeError, TransportFault
+from synccash.rails.http.http_connection import HttpConnection
+from synccash.rails.http.system_lookups import AddressInfo, SystemLookups
+from synccash.rails.http.transport_fault import ExchangeError, TransportFault
 
 _CONNECTIONS_PER_ORIGIN = 100
 # Shorter than the idle time-out of common gateways, so that a pooled connection is rarely one that they have

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.rows import to_json
+from synccash.stores.postgres.orders.rows import to_json
 
 _KEPT = 100
 _ADD = f"""

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from synccash.payments.request import Tenant
-from synccash.stores.postgres.console_reading import with_host
 from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.operations.console_reading import with_host
 
 _OWN = "merchant_id = $1 AND livemode = $2"
 _ENDPOINTS = f"""

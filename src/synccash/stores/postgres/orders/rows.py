@@ -32,7 +32,7 @@ from synccash.payments.rail import NextAction, Operation, RailAccount
 from synccash.resilience.evidence import Evidence
 from synccash.stores.encryption import Encryption
 from synccash.stores.postgres import sealing
-from synccash.stores.postgres.order_tables import ORDER_TABLES
+from synccash.stores.postgres.orders.order_tables import ORDER_TABLES
 
 to_json = msgspec.json.Encoder().encode
 _EVENT = ("id", "merchant_id", "livemode", "type", "created_at", "object_id", "object_version")

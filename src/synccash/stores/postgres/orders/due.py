@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from synccash.payments.payment import OrderKind
-from synccash.stores.postgres.order_tables import ORDER_TABLES, OrderTable, union
+from synccash.stores.postgres.orders.order_tables import ORDER_TABLES, OrderTable, union
 from synccash.stores.postgres.parts import attempts_of
 
 SOON_S = 2

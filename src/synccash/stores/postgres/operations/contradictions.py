@@ -7,8 +7,8 @@ from typing import Any
 from synccash.payments.audit import AuditNote
 from synccash.stores.postgres.audit import change_with_note
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.order_tables import ORDER_TABLES
-from synccash.stores.postgres.waiting import REMEMBERED_DAYS
+from synccash.stores.postgres.orders.order_tables import ORDER_TABLES
+from synccash.stores.postgres.orders.waiting import REMEMBERED_DAYS
 
 _ORDER = " UNION ALL ".join(
     f"SELECT '{table.kind}' AS kind, id, status, status_detail, amount, currency, rail, merchant_id, "  # noqa: S608

@@ -7,7 +7,7 @@ from typing import Any
 
 from synccash.payments.history import Waiting
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.order_tables import ORDER_TABLES, OrderTable
+from synccash.stores.postgres.orders.order_tables import ORDER_TABLES, OrderTable
 
 UNREADABLE_MINUTES = 15
 """How long an order counts as unreadable after the last try. Workers try again at least every 10 minutes."""

@@ -16,9 +16,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from synccash.rails.http_connection import BODY_LIMIT, HttpConnection, RawResponse
-from synccash.rails.http_pool import HttpPool, Origin
-from synccash.rails.transport_fault import ExchangeError, TransportFault
+from synccash.rails.http.http_connection import BODY_LIMIT, HttpConnection, RawResponse
+from synccash.rails.http.http_pool import HttpPool, Origin
+from synccash.rails.http.transport_fault import ExchangeError, TransportFault
 from synccash.resilience.evidence import Evidence
 from synccash.settings.secret import Secret, revealed
 

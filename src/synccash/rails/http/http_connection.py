@@ -7,7 +7,7 @@ from typing import Any
 
 import httptools
 
-from synccash.rails.transport_fault import ExchangeError, TransportFault
+from synccash.rails.http.transport_fault import ExchangeError, TransportFault
 
 BODY_LIMIT = 1 << 20
 """The maximum size of an answer, in bytes."""

@@ -19,8 +19,8 @@ from synccash.stores.encryption import DecryptionError, Encryption
 from synccash.stores.postgres import sealing
 from synccash.stores.postgres.audit import change_with_note
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.order_tables import ORDER_TABLES, UNSUCCESSFUL, due_payments_of, union
-from synccash.stores.postgres.reading import entry_of
+from synccash.stores.postgres.orders.order_tables import ORDER_TABLES, UNSUCCESSFUL, due_payments_of, union
+from synccash.stores.postgres.orders.reading import entry_of
 
 log = structlog.get_logger("synccash.administration")
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.order_tables import ORDER_TABLES, OrderTable
+from synccash.stores.postgres.orders.order_tables import ORDER_TABLES, OrderTable
 
 
 def _found(table: OrderTable) -> str:

@@ -11,11 +11,12 @@ from synccash.payments.case import Case, Entry, Event, PaymentCase, PayoutCase, 
 from synccash.payments.payment import OrderKind, PaymentStatus
 from synccash.payments.request import Tenant
 from synccash.stores.encryption import Encryption
-from synccash.stores.postgres import due, rows, sealing
+from synccash.stores.postgres import sealing
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.order_tables import UNSUCCESSFUL, due_payments_of
+from synccash.stores.postgres.orders import due, rows
+from synccash.stores.postgres.orders.order_tables import UNSUCCESSFUL, due_payments_of
+from synccash.stores.postgres.orders.unreadable import UNREADABLE, note_unreadable, read_or_note
 from synccash.stores.postgres.parts import attempts_of
-from synccash.stores.postgres.unreadable import UNREADABLE, note_unreadable, read_or_note
 
 _C = TypeVar("_C", bound=Case)
 _named = msgspec.json.Decoder(UnreadablePayment).decode

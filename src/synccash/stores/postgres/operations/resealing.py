@@ -14,8 +14,10 @@ import msgspec
 import structlog
 
 from synccash.stores.encryption import DecryptionError, Encryption
-from synccash.stores.postgres import approvals, operators, rows, sealing, webhooks
+from synccash.stores.postgres import sealing, webhooks
 from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.operations import approvals, operators
+from synccash.stores.postgres.orders import rows
 
 log = structlog.get_logger("synccash.encryption")
 

@@ -1,0 +1,1 @@
+"""What operators, the console and housekeeping read and write in PostgreSQL."""
