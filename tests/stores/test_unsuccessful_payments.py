@@ -12,14 +12,14 @@ from stores.postgres_world import PostgresWorld
 from synccash.payments.case import ReleaseLease
 from synccash.payments.payment import PaymentStatus
 from synccash.payments.request import Tenant
+from synccash.stores import postgres
 from synccash.stores.postgres.operations.operating import OrderFilter, PostgresOperating
 from synccash.stores.postgres.orders.reading import PostgresReading
 from synccash.stores.postgres.orders.recovery import PostgresRecovery
-from synccash.stores.postgres.schema import migrations
 
 FAILED = {"status": PaymentStatus.FAILED}
 CANCELED = {"status": PaymentStatus.CANCELED}
-MIGRATIONS = Path(migrations.__file__).parent / "migrations"
+MIGRATIONS = Path(postgres.__file__).parent / "migrations"
 _WRONG = """
 SELECT coalesce(p.id, e.payment_id) FROM (
     SELECT * FROM payments WHERE status IN ('failed', 'canceled')
