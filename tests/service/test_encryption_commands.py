@@ -118,6 +118,7 @@ async def test_the_retention_needs_its_setting_and_erases_what_is_older(command,
         {"table": "payments", "orders": 1},
         {"table": "payouts", "orders": 0},
         {"table": "webhook_endpoints", "rows": 1},
+        {"table": "approvals", "rows": 0},
     ]
     shown = json.loads(command("payments", "show", paid["id"], "--json")[1])
     assert shown["payer"]["msisdn"] == ERASED

@@ -68,7 +68,7 @@ def payment(service):
     paid, held = (pay(service, amount, f"order-{amount}") for amount in (2_500, 60_000))
     url = f"{service.url}/api/v1/payments/{paid}"
     headers = {"Authorization": f"Bearer {service.key}"}
-    wait_until("it has succeeded", lambda: call("GET", url, None, headers).body["status"] == "succeeded")
+    wait_until("it has succeeded", lambda: call("GET", url, **headers).body["status"] == "succeeded")
     assert held != paid
     return paid
 
@@ -90,7 +90,7 @@ def environment(service, database_of_file):
 def pay(service, amount, reference):
     body = {"amount": amount, "currency": "GHS", "payer": {"msisdn": "0241234567"}, "reference": reference}
     headers = {"Authorization": f"Bearer {service.key}", "Idempotency-Key": reference}
-    return call("POST", f"{service.url}/api/v1/payments", body, headers).body["id"]
+    return call("POST", f"{service.url}/api/v1/payments", body, **headers).body["id"]
 
 
 def on_terminal(words, environment):

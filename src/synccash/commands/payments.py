@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
+from synccash.commands.layout import wrapped_lines
 from synccash.commands.terminal import (
     is_waiting,
     money,
@@ -13,6 +14,7 @@ from synccash.commands.terminal import (
     print_table,
     print_waiting,
     settings,
+    terminal_width,
 )
 
 PAYMENTS = App(name="payments", help="Payments of all merchants; `show` also takes refunds and payouts.")
@@ -212,7 +214,8 @@ def _next_steps(found: Iterable[dict[str, Any]]) -> Iterator[str]:
     for why, sentence in dict.fromkeys((one["why"], explain_waiting(one)) for one in found):
         decision = _DECISIONS.get(why)
         commands = () if decision is None else ("synccash payments show ID", f"synccash payments {decision}")
-        yield "\n  ".join((f"{why}: {sentence}", *commands))
+        text = wrapped_lines(f"{why}: {sentence}", terminal_width(), "  ")
+        yield "\n".join((*text, *(f"  {command}" for command in commands)))
 
 
 @PAYMENTS.command
