@@ -161,7 +161,7 @@ class Administration:
         return await PostgresWaiting(self.database).oldest(limit)
 
     async def contradictions(self, limit: int) -> Sequence[dict[str, Any]]:
-        """Return what rails reported against their former answers and nobody has closed, oldest first."""
+        """Return the contradictions by rails that no operator has closed, oldest first."""
         return await PostgresContradictions(self.database).oldest(limit)
 
     async def close_contradictions(

@@ -297,7 +297,7 @@ class ContradictionShown(msgspec.Struct):
 
 
 class ContradictionList(msgspec.Struct):
-    """Contradictions that nobody has closed, of the last 90 days."""
+    """Contradictions that no operator has closed, of the last 90 days."""
 
     data: Annotated[list[ContradictionShown], described("The contradictions, oldest first")]
 
