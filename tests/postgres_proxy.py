@@ -23,6 +23,8 @@ class PostgresProxy:
         self._speaking = asyncio.Event()
         self._speaking.set()
         self._server: asyncio.Server | None = None
+        self.opened = 0
+        """How many connections were opened."""
         self.url = parts._replace(query=f"host={quote(str(folder), safe='/')}").geturl()
 
     async def restore(self) -> None:
@@ -53,6 +55,7 @@ class PostgresProxy:
             writer.transport.abort()
             behind_writer.transport.abort()
             return
+        self.opened += 1
         for source, sink in ((reader, behind_writer), (behind_reader, writer)):
             self._writers.add(sink)
             task = asyncio.create_task(self._carry(source, sink), name="postgres_proxy")

@@ -1,5 +1,6 @@
 """What a process says that cannot start, or not yet."""
 
+import asyncio
 import http.client
 import json
 import signal
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from postgres_proxy import postgres_proxy
 from servers_fixture import execute
 from service.conftest import KEYS
 from service.installation import Answer, Running, call, wait_until
@@ -74,6 +76,21 @@ def test_a_process_on_an_empty_schema_says_so_and_starts_when_it_is_migrated(rol
         told = [event for event in events if event.startswith("schema")]
         # More than one problem is told if it looks while the migrations run.
         assert (set(told[:-1]), told[-1]) == ({"schema_not_ready"}, "schema_ready")
+
+
+@pytest.mark.parametrize("role", PORTS)
+async def test_a_process_whose_first_look_at_the_schema_was_not_answered_waits_for_it_all_the_same(
+    role, empty_database_url
+):
+    async with postgres_proxy(empty_database_url) as between:
+        between.silence()
+        with process(role, between.url) as (_, url):
+            await asyncio.to_thread(wait_until, "the process looks again", lambda: between.opened > 1)
+            await between.restore()
+            waiting = await asyncio.to_thread(ready_with, url, 503)
+            assert waiting["warnings"] == {"schema": EMPTY}
+            await asyncio.to_thread(migrate, empty_database_url)
+            assert (await asyncio.to_thread(ready_with, url, 200))["status"] in ("ok", "degraded")
 
 
 @pytest.mark.parametrize("role", PORTS)

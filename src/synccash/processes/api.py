@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 from collections.abc import AsyncGenerator, Iterator
@@ -235,7 +236,8 @@ async def _serve(loaded: LoadedSettings, database_url: Secret, fd: int | None) -
             trusted_proxies=settings.trusted_proxies or "none",
             detail="serve answers plain HTTP: see TLS and live mode in docs/operating.md",
         )
-    listener = socket.socket(fileno=fd) if fd is not None else None
+    # A copy, because the socket is closed with this run, and the process may begin again.
+    listener = socket.socket(fileno=os.dup(fd)) if fd is not None else None
     if not await schema_is_ready(database_url, partial(_waiting_server, settings, listener)):
         return
     async with assembled(settings, database_url, "api") as service:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import structlog
 import uvloop
 
 from synccash.observability.logs import configure_logging
@@ -13,21 +14,38 @@ from synccash.settings.loader import Settings, SettingsError
 from synccash.settings.secret import Secret
 from synccash.stores.postgres.errors import MIGRATE, OTHER_SCHEMA
 
+log = structlog.get_logger("synccash")
 
-def run_process(settings: Settings, role: Callable[[Secret], Coroutine[Any, Any, None]]) -> int:
-    """Run `role` with the database's URL until it returns; return the exit code."""
+
+Role = Callable[[Secret], Coroutine[Any, Any, None]]
+
+
+def run_process(settings: Settings, role: Role) -> int:
+    """Run `role` with the database's URL until it returns; return the exit code.
+
+    A role first waits for the schema. Where PostgreSQL did not answer in time, it goes on without it, and may
+    then fail because the schema is of another version. It begins again then, once: now PostgreSQL answers.
+    """
     configure_logging(settings.log_level)
     if settings.database_url is None:
         return _refuse("SYNCCASH_DATABASE_URL is not set; set it to the URL of your PostgreSQL database")
     try:
         refuse_insecure(settings)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(role(settings.database_url))
+        try:
+            _run(role, settings.database_url)
+        except OTHER_SCHEMA as error:
+            log.warning("began_again", reason=str(error), detail=MIGRATE)
+            _run(role, settings.database_url)
     except SettingsError as error:
         return _refuse(error)
     except OTHER_SCHEMA:
         return _refuse(MIGRATE)
     return 0
+
+
+def _run(role: Role, database_url: Secret) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(role(database_url))
 
 
 def _refuse(why: object) -> int:
