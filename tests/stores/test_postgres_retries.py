@@ -57,7 +57,9 @@ class Door:
 
 
 @pytest.fixture
-def door(database_url: str, tmp_path: Path) -> Door:
+def door(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Door:
+    # A machine that stands still for some seconds would use up the time to wait for a connection.
+    monkeypatch.setattr("synccash.stores.postgres.database.CONNECT_TIMEOUT_S", 60.0)
     return Door(database_url, tmp_path)
 
 
