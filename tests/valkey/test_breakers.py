@@ -21,7 +21,8 @@ async def test_what_one_sees_opens_all_for_the_time_that_is_left(valkey_url):
         found[0].fail()
         await all_are(found, "open")
         assert all(50 < seconds_left(member) < 61 for member in found)
-        assert found[1].breaker.reason.startswith("p0: 4 failures in a row")
+        assert found[1].breaker.reason.startswith("4 failures in a row")
+        assert found[1].breaker.reason.endswith(" (in another process)")
         seen = await until_async(lambda: found[1].view.one(NAME), lambda one: len(one["instances"]) == 3)
         assert (seen["state"], {one["instance"] for one in seen["instances"]}) == ("open", {"p0", "p1", "p2"})
 

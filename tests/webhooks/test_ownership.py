@@ -274,9 +274,9 @@ async def test_overdue_events_are_reported_only_while_no_process_delivers(pool: 
     webhooks = PostgresWebhooks(Database(pool))
     await webhooks.add(endpoint("https://example.com"))
     await happen(pool)
-    assert await webhooks.overdue_s(60.0) is None
+    assert await webhooks.overdue_s(60.0, 60.0) is None
     await pool.execute("UPDATE deliveries SET due_at = now() - interval '2 minutes'")
-    assert await webhooks.overdue_s(60.0) == pytest.approx(120.0, abs=30.0)
+    assert await webhooks.overdue_s(60.0, 60.0) == pytest.approx(120.0, abs=30.0)
     watch = UndeliveredWatch(webhooks, SystemClock())
     await watch.read()
     [(part, text)] = watch.warnings()
@@ -284,11 +284,13 @@ async def test_overdue_events_are_reported_only_while_no_process_delivers(pool: 
     await webhooks.heartbeat()
     await watch.read()
     assert watch.warnings() == ()
-    assert await webhooks.overdue_s(60.0) is None
+    assert await webhooks.overdue_s(60.0, 60.0) is None
     await pool.execute("UPDATE webhook_heartbeat SET seen_at = now() - interval '2 minutes'")
-    assert await webhooks.overdue_s(60.0) is not None
+    assert await webhooks.overdue_s(60.0, 60.0) is not None
+    assert await webhooks.overdue_s(60.0, 180.0) is None, "a process has sent a heartbeat since"
+    assert await webhooks.overdue_s(180.0, 60.0) is None, "nothing is due for so long"
     await pool.execute("UPDATE webhook_endpoints SET status = 'disabled'")
-    assert await webhooks.overdue_s(60.0) is None
+    assert await webhooks.overdue_s(60.0, 60.0) is None
 
 
 async def test_a_failing_endpoint_is_named_with_its_merchant_and_the_reason_until_it_works(pool: Pool):

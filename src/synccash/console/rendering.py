@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +20,6 @@ from synccash.payments.payer import Msisdn
 
 _HERE = Path(__file__).parent
 _MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".txt": "text/plain", ".svg": "image/svg+xml"}
-_PROCESS = re.compile(r"^proc_\w+: ")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -151,8 +149,8 @@ def words(code: object) -> str:
 
 
 def breaker_reason(text: str | None) -> str:
-    """Write why a breaker is in its state, without the id of the process that found it."""
-    return _PROCESS.sub("", masked(text)) if text else "–"
+    """Write why a breaker is in its state."""
+    return masked(text) if text else "–"
 
 
 def share(value: float | None) -> str:

@@ -151,11 +151,15 @@ class Demo:
             expect(status == "succeeded", f"{payment_id} ended {status}")
         self.payments.extend(ids)
 
-    def wait_for_detail(self, payment_id: str, detail: str) -> None:
-        """Wait until a payment has this status_detail, and say so. Raises DemoError."""
-        path = f"/payments/{payment_id}"
-        wait_until(f"{payment_id} is {detail}", lambda: self.get(path)["status_detail"] == detail)
-        print(f"   {payment_id} waits in {detail}")
+    def wait_for_operator(self, payment_id: str, why: str) -> None:
+        """Wait until a payment waits for an operator for this reason, and say so. Raises DemoError."""
+
+        def waits() -> bool:
+            found = self.operate("GET", "/admin/waiting")["data"]
+            return (payment_id, why) in [(one["id"], one["why"]) for one in found]
+
+        wait_until(f"{payment_id} waits for an operator", waits)
+        print(f"   {payment_id} waits in {why}")
 
     def debits(self) -> Counter[str]:
         """Return how often each reference was debited, by the sandbox's books of all rails."""
@@ -272,17 +276,27 @@ def risky_payments(demo: Demo) -> None:
 
 
 def fill_queues(demo: Demo) -> None:
-    """Leave orders that wait for an operator, and some that wait for a rail."""
-    print("\n9. Orders for the console: one in risk review, one under review, three at a rail that is down")
+    """Leave orders in each queue of the console that a rail can cause, and some that wait for a rail."""
+    print("\n9. Orders for the console, which an operator has to decide about")
     held = demo.pay(MTN_NUMBERS.format(70), 600_000).body["id"]
+    demo.wait_for_operator(held, "risk_review")
     demo.faults(other_amount_rate=1.0)
-    wrong = demo.pay(MTN_NUMBERS.format(71), 3_100, rail="mtn_momo").body["id"]
-    demo.wait_for_detail(held, "risk_review")
-    demo.wait_for_detail(wrong, "under_review")
+    demo.wait_for_operator(demo.pay(MTN_NUMBERS.format(71), 3_100, rail="mtn_momo").body["id"], "under_review")
+    demo.faults(failed_then_success_rate=1.0, late_success_after_ms=500)
+    late = demo.pay(MTN_NUMBERS.format(72), 3_200, rail="mtn_momo").body["id"]
+    wait_until("that payment fails", lambda: demo.settled(late))
+    wait_until("MTN, asked again, says that it was paid", lambda: contradicts(demo, late))
+    print(f"   {late} failed at MTN, and was paid after all")
     demo.faults(down=True)
     for number in range(3):
         order = demo.pay(MTN_NUMBERS.format(80 + number), 1000, rail="mtn_momo").body["id"]
         print(f"   {order} waits for MTN, which is down")
+
+
+def contradicts(demo: Demo, payment_id: str) -> bool:
+    """Have the rail asked about a payment; return True once its answer contradicts an earlier one."""
+    demo.operate("POST", f"/admin/orders/{payment_id}/inquire", {"reason": "the payer says that it was paid"})
+    return payment_id in [one["id"] for one in demo.operate("GET", "/admin/contradictions")["data"]]
 
 
 def run_on(process: subprocess.Popen[str], base: str, admin_key: str, sandbox: str) -> None:
@@ -370,6 +384,7 @@ def main(*, stay: bool = False) -> int:
             fill_queues(demo)
             run_on(process, base, admin_key, demo.sandbox)
     except (DemoError, OSError) as error:
+        result = None
         print(f"\ndemo failed: {error}\nthe log of `synccash up` is in {folder}", file=sys.stderr)
     finally:
         process.send_signal(signal.SIGTERM)

@@ -15,14 +15,16 @@ log = structlog.get_logger("synccash.undelivered")
 
 WATCH_S = 15.0
 """Pause between two readings, in seconds."""
-OVERDUE_S = 60.0
-"""For how long an event has to be due, without a process that takes deliveries, before it is reported."""
+OVERDUE_S = 10.0
+"""For how many seconds an event has to be due, and no process to deliver, before it is reported."""
+SILENT_S = 25.0
+"""After this many seconds without a heartbeat, a process that delivers has missed two of them."""
 
 
 class Deliveries(Protocol):
     """The outbox, as the watch reads it."""
 
-    async def overdue_s(self, than_s: float) -> float | None: ...
+    async def overdue_s(self, than_s: float, silent_s: float) -> float | None: ...
     async def lag(self) -> Waiting: ...
     async def failing(self) -> Sequence[FailingEndpoint]: ...
 
@@ -48,7 +50,7 @@ class UndeliveredWatch:
         """Read once."""
         self.overdue_s, self.lag, self.failing = None, None, ()
         try:
-            self.overdue_s = await self.deliveries.overdue_s(OVERDUE_S)
+            self.overdue_s = await self.deliveries.overdue_s(OVERDUE_S, SILENT_S)
             self.lag = await self.deliveries.lag()
             self.failing = await self.deliveries.failing()
         except StoreUnavailableError as error:

@@ -284,7 +284,7 @@ SELECT extract(epoch FROM now() - min(d.due_at))::float8 AS overdue_s
 FROM deliveries d JOIN webhook_endpoints w ON w.id = d.endpoint_id
 WHERE d.due_at < now() - make_interval(secs => $1)
     AND (w.status = 'enabled' OR (w.status = 'pending' AND d.event_id = w.verification_event_id))
-    AND NOT EXISTS (SELECT FROM webhook_heartbeat WHERE seen_at > now() - make_interval(secs => $1))
+    AND NOT EXISTS (SELECT FROM webhook_heartbeat WHERE seen_at > now() - make_interval(secs => $2))
 """
 _LAG_MAX = 1_000
 # The deliveries of each endpoint are a range of deliveries_due_of_endpoint, so a backlog costs no more.
@@ -563,10 +563,12 @@ class PostgresWebhooks:
         number."""
         return (await self._run(_END))[0]["ended"]
 
-    async def overdue_s(self, than_s: float) -> float | None:
-        """Return for how long the oldest delivery is due if no process takes deliveries; None if one does, or
-        if none is due. Both count after `than_s` seconds."""
-        return (await self._run(_OVERDUE, than_s))[0]["overdue_s"]
+    async def overdue_s(self, than_s: float, silent_s: float) -> float | None:
+        """Return for how many seconds the oldest delivery is due if no process takes deliveries.
+
+        None if none is due for `than_s` seconds, or if a process has sent a heartbeat in the last `silent_s`.
+        """
+        return (await self._run(_OVERDUE, than_s, silent_s))[0]["overdue_s"]
 
     async def verified(self, delivery: Delivery, status: int) -> bool:
         """Record that an endpoint answered its challenge; the next heartbeats make its kept deliveries due.

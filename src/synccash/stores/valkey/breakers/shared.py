@@ -404,13 +404,11 @@ class SharedBreakers:
             return
         self._last_numbers[message["instance"]] = number
         if kind == "closed":
-            breaker.recover(f"recovered in {message['instance']}")
+            breaker.recover("another process has recovered")
             return
         left_s = (message["till_ms"] - self._now_ms()) / 1_000
         if left_s > 0 and self._adopts:
-            breaker.adopt(
-                left_s, f"{message['instance']}: {message['reason']}", rounds=int(message["rounds"])
-            )
+            breaker.adopt(left_s, f"{message['reason']} (in another process)", rounds=int(message["rounds"]))
         elif left_s > 0:
             breaker.hint(left_s)
 
