@@ -281,7 +281,9 @@ def fill_queues(demo: Demo) -> None:
     held = demo.pay(MTN_NUMBERS.format(70), 600_000).body["id"]
     demo.wait_for_operator(held, "risk_review")
     demo.faults(other_amount_rate=1.0)
-    demo.wait_for_operator(demo.pay(MTN_NUMBERS.format(71), 3_100, rail="mtn_momo").body["id"], "under_review")
+    demo.wait_for_operator(
+        demo.pay(MTN_NUMBERS.format(71), 3_100, rail="mtn_momo").body["id"], "under_review"
+    )
     demo.faults(failed_then_success_rate=1.0, late_success_after_ms=500)
     late = demo.pay(MTN_NUMBERS.format(72), 3_200, rail="mtn_momo").body["id"]
     wait_until("that payment fails", lambda: demo.settled(late))
