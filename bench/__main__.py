@@ -16,6 +16,7 @@ PARTS = (
     "tenants",
     "migrations",
     "payments",
+    "console",
 )
 """Each is a module of this package with `run(report)`, which returns False when its numbers are not valid."""
 
