@@ -31,7 +31,12 @@ async def test_the_orders_that_wait_for_an_operator_are_one_notice():
     (notice,) = backlog.notices()
     assert (notice["what"], notice["state"]) == ("orders", "waiting")
     assert "2 payments under_review, 1 payout risk_review; the longest for 12 min" in notice["detail"]
-    assert "`synccash payments waiting`" in notice["detail"]
+    assert "`synccash payments waiting` lists them" in notice["detail"]
+    orders.answer[("refund", "contradiction")] = Waiting(1, 30.0)
+    await backlog.count()
+    (notice,) = backlog.notices()
+    assert "1 refund contradiction" in notice["detail"]
+    assert "`synccash payments waiting` and `synccash payments contradictions` list them" in notice["detail"]
     for answer in ({}, None):
         orders.answer = answer
         await backlog.count()

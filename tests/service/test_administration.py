@@ -186,6 +186,27 @@ async def test_everything_that_waits_for_review_is_listed_and_counted(command, d
     assert (one["id"], one["why"], one["next_look_at"] is not None) == (paid["id"], "under_review", True)
 
 
+async def test_contradictions_are_listed_with_what_they_mean_until_they_are_closed(command, database_url):
+    nothing = "No rail has contradicted itself.\n"
+    assert command("payments", "contradictions")[:2] == (0, nothing)
+    async with served(database_url) as api:
+        paid = (await api.pay(reference="order 1")).json()["id"]
+        await api.operators.store.database.repeat(
+            "INSERT INTO contradictions (move_id, order_id, kind, attempts) "
+            "VALUES ('move', $1, 'reversed', '[]')",
+            paid,
+        )
+    code, printed, _ = command("payments", "contradictions")
+    assert (code, printed.splitlines()[1].split()[:2]) == (0, [paid, "reversed"])
+    assert "The rail took back money" in printed
+    (one,) = json.loads(command("payments", "contradictions", "--json")[1])["data"]
+    assert (one["id"], one["contradiction"]) == (paid, "reversed")
+    assert command("payments", "close-contradictions", paid, "--reason", "settled")[0] == 0
+    assert command("payments", "contradictions")[:2] == (0, nothing)
+    code, _, refused = command("payments", "close-contradictions", paid, "--reason", "settled")
+    assert (code, "has no open contradiction" in refused) == (1, True)
+
+
 async def test_one_payment_is_shown_with_its_attempts_and_timeline(command, database_url):
     async with served(database_url) as api:
         paid = (await api.pay(reference="order 1")).json()

@@ -35,6 +35,7 @@ LISTINGS = (
     "keys list",
     "merchants list",
     "operators list",
+    "payments contradictions",
     "payments list",
     "payments payouts",
     "payments show {payment}",

@@ -47,6 +47,8 @@ class Administrator(Protocol):
     def confirm_credit(self, account: BalanceAccount, amount: int, *, reason: str) -> dict[str, Any]: ...
     def orders(self, where: OrderFilter) -> dict[str, Any]: ...
     def waiting(self, limit: int) -> Sequence[dict[str, Any]]: ...
+    def contradictions(self, limit: int) -> Sequence[dict[str, Any]]: ...
+    def close_contradictions(self, order_id: str, reason: str) -> dict[str, Any]: ...
     def history(self, start: datetime, end: datetime, step: timedelta) -> dict[str, Any]: ...
     def order(self, order_id: str) -> dict[str, Any]: ...
     def audit_entries(self, limit: int, **filters: Any) -> dict[str, Any]: ...
@@ -137,6 +139,14 @@ class ApiAdministrator:
     def waiting(self, limit: int) -> Sequence[dict[str, Any]]:
         """Returns what waits for an operator's decision."""
         return self.api.get("admin", "waiting", query={"limit": limit})["data"]
+
+    def contradictions(self, limit: int) -> Sequence[dict[str, Any]]:
+        """Returns the contradictions by rails that no operator has closed."""
+        return self.api.get("admin", "contradictions", query={"limit": limit})["data"]
+
+    def close_contradictions(self, order_id: str, reason: str) -> dict[str, Any]:
+        """Takes an order's contradictions off the list."""
+        return self.api.post("admin", "orders", order_id, "close-contradictions", body={"reason": reason})
 
     def history(self, start: datetime, end: datetime, step: timedelta) -> dict[str, Any]:
         """Returns how many orders ended in each period, and how."""
@@ -232,6 +242,16 @@ class DatabaseAdministrator:
     def waiting(self, limit: int) -> Sequence[dict[str, Any]]:
         """Returns what waits for an operator's decision."""
         return self._run(lambda work, _: work.waiting(limit))
+
+    def contradictions(self, limit: int) -> Sequence[dict[str, Any]]:
+        """Returns the contradictions by rails that no operator has closed."""
+        return self._run(lambda work, _: work.contradictions(limit))
+
+    def close_contradictions(self, order_id: str, reason: str) -> dict[str, Any]:
+        """Takes an order's contradictions off the list."""
+        return self._run(
+            lambda work, by: work.close_contradictions(order_id, by=by, reason=reason, note=_PREFIX)
+        )
 
     def history(self, start: datetime, end: datetime, step: timedelta) -> dict[str, Any]:
         """Returns how many orders ended in each period, and how."""

@@ -44,6 +44,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "payments payouts": ("synccash payments payouts --reference wages-7",),
     "payments show": ("synccash payments show pay_…",),
     "payments waiting": ("synccash payments waiting",),
+    "payments contradictions": ("synccash payments contradictions",),
+    "payments close-contradictions": (
+        'synccash payments close-contradictions pay_… --reason "the rail paid it again"',
+    ),
     "payments resolve": (
         'synccash payments resolve pay_… --outcome succeeded --evidence "statement of 3 May, line 14"',
     ),

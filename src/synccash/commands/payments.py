@@ -207,6 +207,56 @@ def waiting(*, limit: int = 50, url: Url = None, json: bool = False) -> int:
     return code
 
 
+@PAYMENTS.command
+def contradictions(*, limit: int = 50, url: Url = None, json: bool = False) -> int:
+    """List what rails reported against their former answers, oldest first, until an operator closes it."""
+    from synccash.administration.administrator import administrator
+    from synccash.administration.explanations import explain_contradiction
+    from synccash.administration.payments import check_limit
+
+    check_limit(limit)
+    found = list(administrator(settings(), url).contradictions(limit))
+    if json:
+        return print_json({"data": found})
+    rows = [
+        (
+            one["id"],
+            one["contradiction"],
+            one["since"],
+            _amount(one, "amount"),
+            one["status"],
+            one["rail"],
+            one["merchant_id"],
+            "live" if one["livemode"] else "test",
+        )
+        for one in found
+    ]
+    titles = ("id", "contradiction", "since", "amount", "status", "rail", "merchant", "mode")
+    code = print_table(titles, rows, nothing="No rail has contradicted itself.")
+    told = dict.fromkeys((one["contradiction"], explain_contradiction(one)) for one in found)
+    for kind, sentence in told:
+        print("\n" + "\n".join(wrapped_lines(f"{kind}: {sentence}", terminal_width(), "  ")))
+        print("  synccash payments show ID\n  synccash payments close-contradictions ID --reason TEXT")
+    return code
+
+
+@PAYMENTS.command
+def close_contradictions(
+    order_id: str,
+    /,
+    *,
+    reason: Annotated[str, Parameter(help="The reason, recorded in the audit log.")],
+    url: Url = None,
+    json: bool = False,
+) -> int:
+    """Take a payment, refund or payout off the list of contradictions. It moves no money: before, return a
+    surplus, or settle it with the rail."""
+    from synccash.administration.administrator import administrator
+
+    closed = administrator(settings(), url).close_contradictions(order_id, reason)
+    return print_json(closed) if json else print_facts(closed)
+
+
 def _next_steps(found: Iterable[dict[str, Any]]) -> Iterator[str]:
     """Yield what to do about each kind of entry, once."""
     from synccash.administration.explanations import explain_waiting

@@ -1,7 +1,7 @@
 """Counts the orders that wait for an operator or are due, in the background, so that a scrape of `/metrics`
 runs no query."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -21,12 +21,16 @@ KINDS = (
     ("payment", "surplus"),
     ("payment", "currency_differs"),
     ("payment", "unreadable"),
+    ("payment", "contradiction"),
     ("refund", "under_review"),
     ("refund", "unreadable"),
+    ("refund", "contradiction"),
     ("payout", "under_review"),
     ("payout", "risk_review"),
     ("payout", "unreadable"),
+    ("payout", "contradiction"),
 )
+_LISTS = {False: "`synccash payments waiting`", True: "`synccash payments contradictions`"}
 
 
 class WaitingOrders(Protocol):
@@ -68,7 +72,7 @@ class Backlog:
         oldest_s = max(one.oldest_s for _, _, one in waiting)
         detail = (
             f"Orders wait for an operator: {orders}; the longest for {oldest_s / 60:.0f} min. "
-            "`synccash payments waiting` lists them; docs/operating.md has a section for each reason."
+            f"{_lists(why for _, why, _ in waiting)}; docs/operating.md has a section for each reason."
         )
         return ({"what": "orders", "state": "waiting", "detail": detail},)
 
@@ -84,3 +88,9 @@ class Backlog:
         except Exception:
             log.exception("count_failed")
             return {}, {}, True
+
+
+def _lists(reasons: Iterable[str]) -> str:
+    found = {why == "contradiction" for why in reasons}
+    commands = [_LISTS[one] for one in sorted(found)]
+    return f"{' and '.join(commands)} list{'s' * (len(commands) == 1)} them"

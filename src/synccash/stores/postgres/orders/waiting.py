@@ -82,21 +82,34 @@ waiting AS (
 )
 """  # noqa: S608 - put together from constants
 _LIST = f"{_WAITING} SELECT * FROM waiting ORDER BY since, id LIMIT $1"  # noqa: S608
+COUNTED_MAX = 10_000
+_KINDS = " UNION ALL ".join(
+    f"SELECT '{table.kind}' AS kind FROM {table.name} WHERE id = c.order_id"  # noqa: S608 - from constants
+    for table in ORDER_TABLES.values()
+)
 _COUNT = f"""
-{_WAITING} SELECT kind, why, count(*) AS n, extract(epoch FROM now() - min(since))::float8 AS oldest_s
-FROM waiting GROUP BY kind, why
+{_WAITING},
+contradicted AS (
+    SELECT o.kind, c.recorded_at AS since FROM (
+        SELECT order_id, recorded_at FROM contradictions
+        WHERE closed_at IS NULL AND recorded_at > now() - interval '{REMEMBERED_DAYS} days'
+        ORDER BY recorded_at LIMIT {COUNTED_MAX}
+    ) c CROSS JOIN LATERAL ({_KINDS}) o
+)
+SELECT kind, why, count(*) AS n, extract(epoch FROM now() - min(since))::float8 AS oldest_s
+FROM (
+    SELECT kind, why, since FROM waiting UNION ALL SELECT kind, 'contradiction', since FROM contradicted
+) counted GROUP BY kind, why
 """  # noqa: S608 - put together from constants
-
-DUE_MAX = 10_000
 
 
 # Payments have no index on `due_at`. OFFSET 0 keeps the look-up of each by its id.
 def _due_times(table: OrderTable) -> str:
     if not table.looks:
-        return f"SELECT due_at FROM {table.name} WHERE due_at <= now() ORDER BY due_at LIMIT {DUE_MAX}"  # noqa: S608
+        return f"SELECT due_at FROM {table.name} WHERE due_at <= now() ORDER BY due_at LIMIT {COUNTED_MAX}"  # noqa: S608
     return f"""
         SELECT o.due_at FROM (
-            SELECT payment_id FROM due_payments WHERE look_at <= now() ORDER BY look_at LIMIT {DUE_MAX}
+            SELECT payment_id FROM due_payments WHERE look_at <= now() ORDER BY look_at LIMIT {COUNTED_MAX}
         ) d CROSS JOIN LATERAL (
             SELECT due_at FROM {table.name} WHERE id = d.payment_id AND due_at <= now() OFFSET 0
         ) o"""  # noqa: S608 - put together from constants
@@ -126,11 +139,12 @@ class PostgresWaiting:
         return [dict(row.items()) for row in await self.database.repeat(_LIST, limit)]
 
     async def counts(self) -> Mapping[tuple[str, str], Waiting]:
-        """Return the entries by the kind of the order and the reason."""
+        """Return the entries, and the contradictions that no operator has closed, by the kind of the order
+        and the reason."""
         found = await self.database.repeat(_COUNT)
         return {(row["kind"], row["why"]): Waiting(row["n"], row["oldest_s"]) for row in found}
 
     async def due(self) -> Mapping[str, Waiting]:
-        """Return the orders that no process works on although they are due, by kind; `DUE_MAX` at most of
+        """Return the orders that no process works on although they are due, by kind; `COUNTED_MAX` at most of
         each, because counting more would cost as much as working on them."""
         return {row["kind"]: Waiting(row["n"], row["oldest_s"]) for row in await self.database.repeat(_DUE)}
