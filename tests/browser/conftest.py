@@ -33,7 +33,7 @@ def database_of_file(servers, migrated_template):
 
 @pytest.fixture(scope="module")
 def service(database_of_file, tmp_path_factory):
-    settings = {"risk_review_from": 50_000, "four_eyes": "off"}
+    settings = {"risk_review_from": 50_000, "four_eyes": "off", "surplus_refund": "manual"}
     with running_service(
         database_of_file, tmp_path_factory.mktemp("rails"), tells=False, **settings
     ) as running:

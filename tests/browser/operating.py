@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 
 from service.in_process import RunningService
-from service.installation import call
+from service.installation import call, wait_until
 from synccash.administration.operators.console_link import make_console_link
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.pool import connect
@@ -46,3 +46,11 @@ def operate(service: RunningService, method: str, path: str, body: object = None
     """Call the API with the admin key."""
     answer = call(method, f"{service.url}/api/v1{path}", body, Authorization=f"Bearer {service.admin_key}")
     assert answer.status < 300, answer
+
+
+def read(service, payment_id: str, is_there) -> str:
+    """Wait until what the merchant reads of a payment is as expected."""
+    path = f"{service.url}/api/v1/payments/{payment_id}"
+    headers = {"Authorization": f"Bearer {service.key}"}
+    wait_until(f"{payment_id} is there", lambda: is_there(call("GET", path, **headers).body))
+    return payment_id

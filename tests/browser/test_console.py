@@ -8,9 +8,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from browser.chromium import opened_tab
-from browser.operating import link_of, operate, pay, with_database
+from browser.operating import link_of, operate, pay, read, with_database
 from console.webhooks_of_merchant import add_endpoint, add_failed_event
 from service.installation import call, wait_until
+from synccash.console.pages.queues import QUEUES
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.operations.reconciliations import PostgresReconciliations, ReconciliationResult
 
@@ -20,17 +21,21 @@ PICTURES = os.environ.get("SYNCCASH_PICTURES")
 
 
 def seeded(service):
-    """Orders in several states: succeeded, in risk review, under review, and at a rail that is down."""
+    """Orders in several states: succeeded, in risk review, under review, paid late, and at a rail that is
+    down."""
     paid = [pay(service) for _ in range(3)]
     held = pay(service, amount=60_000)
     service.control("PUT", "mtn_momo/faults", {"other_amount_rate": 1.0})
-    wrong = pay(service, amount=3_100, rail="mtn_momo")
-    path = f"{service.url}/api/v1/payments/{wrong['id']}"
-    headers = {"Authorization": f"Bearer {service.key}"}
-    wait_until(
-        "the wrong amount is noticed",
-        lambda: call("GET", path, **headers).body["status_detail"] == "under_review",
+    wrong, parked = (pay(service, amount=amount, rail="mtn_momo") for amount in (3_100, 3_200))
+    for one in (wrong, parked):
+        read(service, one["id"], lambda found: found["status_detail"] == "under_review")
+    service.control(
+        "PUT", "mtn_momo/faults", {"failed_then_success_rate": 1.0, "late_success_after_ms": 3_000}
     )
+    late, foreign = (pay(service, rail="mtn_momo")["id"] for _ in range(2))
+    for one in (late, foreign):
+        read(service, one, lambda found: found["status"] == "failed")
+    wait_until("the rail contradicts itself", lambda: contradicts(service, late))
     service.control("PUT", "mtn_momo/faults", {"down": True})
     for _ in range(12):
         pay(service, rail="mtn_momo")
@@ -40,18 +45,35 @@ def seeded(service):
         "/resilience/rate-limits/ip:192.0.2.9/payment_list/block",
         {"duration": 3_600, "reason": "it tries all numbers"},
     )
-    return paid[0]["id"], held["id"], wrong["id"]
+    return paid[0]["id"], held["id"], wrong["id"], parked["id"], foreign
 
 
-async def stored(database: Database, order_id: str) -> None:
-    """What rails and weeks of use leave behind: a surplus, a failed webhook, a statement that differs."""
-    for kind in ("second_success", "reversed"):
+def contradicts(service, order_id):
+    """Have the rail asked about an order; whether its answer contradicts an earlier one."""
+    operate(service, "POST", f"/admin/orders/{order_id}/inquire", {"reason": "the payer has paid"})
+    headers = {"Authorization": f"Bearer {service.admin_key}"}
+    found = call("GET", f"{service.url}/api/v1/admin/contradictions", **headers).body["data"]
+    return order_id in [one["id"] for one in found]
+
+
+async def stored(database: Database, order_id: str, parked: str, foreign: str) -> None:
+    """What other credentials and weeks of use leave behind: an order that its rail is not asked about, one
+    that this version cannot read, money in another currency, a failed webhook, a statement that differs."""
+    await database.repeat("UPDATE attempts SET provider_code = 'other_account' WHERE order_id = $1", parked)
+    await database.repeat("INSERT INTO unreadable_orders (order_id, error) VALUES ($1, 'no key 7')", order_id)
+    for order, kind in ((order_id, "second_success"), (order_id, "reversed"), (foreign, "late_success")):
         await database.repeat(
             "INSERT INTO contradictions (move_id, order_id, kind, attempts) VALUES ($1, $2, $3, '[]')",
-            f"{order_id}/{kind}",
-            order_id,
+            f"{order}/{kind}",
+            order,
             kind,
         )
+    await database.repeat(
+        "WITH moved AS (UPDATE attempts SET moved_at = now() WHERE order_id = $1 RETURNING id) "
+        "INSERT INTO timeline (order_id, at, kind, data) SELECT $1, now(), 'contradiction', "
+        "json_build_object('attempt', id, 'currency', 'NGN', 'reported', 2500) FROM moved",
+        foreign,
+    )
     endpoint = await add_endpoint(database, "mer_one")
     await add_failed_event(database, "mer_one", endpoint, datetime.now(UTC), order_id=order_id)
     finding = {
@@ -80,8 +102,8 @@ async def stored(database: Database, order_id: str) -> None:
 
 
 async def test_the_console_in_a_browser(service, database_of_file, tmp_path):
-    paid, held, wrong = await asyncio.to_thread(seeded, service)
-    await with_database(database_of_file, lambda database: stored(database, paid))
+    paid, held, wrong, parked, foreign = await asyncio.to_thread(seeded, service)
+    await with_database(database_of_file, lambda database: stored(database, paid, parked, foreign))
     pages = [
         "/console",
         "/console/orders",
@@ -89,8 +111,7 @@ async def test_the_console_in_a_browser(service, database_of_file, tmp_path):
         f"/console/orders/{paid}",
         f"/console/orders/{wrong}",
         "/console/queues",
-        "/console/queues?queue=risk_review",
-        "/console/queues?queue=contradictions",
+        *(f"/console/queues?queue={name}" for name in QUEUES),
         "/console/rails",
         "/console/routing",
         "/console/webhooks",
@@ -119,6 +140,7 @@ async def test_the_console_in_a_browser(service, database_of_file, tmp_path):
         await tab.leave(tab.run("document.querySelector('main form').requestSubmit()"))
         assert urlsplit(await tab.run("location.href")).path == "/console"
         await _every_page(service, tab, pages)
+        await _every_queue(service, tab)
         await _live_overview(service, tab)
         await _search_by_key(service, tab, paid)
         await _approve(service, tab, held)
@@ -145,6 +167,13 @@ async def _every_page(service, tab, pages):
     assert faults == []
     # The page that is not there answers 404, which the browser reports.
     assert [one for one in tab.problems if "404" not in one] == []
+
+
+async def _every_queue(service, tab):
+    """No queue is empty, so each kind of row was looked at."""
+    for name in QUEUES:
+        await tab.open(f"{service.url}/console/queues?queue={name}")
+        assert await tab.run("document.querySelectorAll('main tbody tr').length"), name
 
 
 async def _live_overview(service, tab):

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from browser.chromium import opened_tab
-from browser.operating import link_of, pay
-from service.installation import call, wait_until
+from browser.operating import link_of, pay, read
 
 FOLDER = os.environ.get("SYNCCASH_SCREENSHOTS")
 pytestmark = pytest.mark.skipif(not FOLDER, reason="`make screenshots` makes pictures")
@@ -30,13 +29,6 @@ def outage(service) -> str:
     tried_twice = [one for one in moved if len(one["attempts"]) > 1]
     assert tried_twice, "no payment was tried at a rail that is down"
     return read(service, tried_twice[0]["id"], lambda one: one["status"] == "succeeded")
-
-
-def read(service, payment_id: str, is_there) -> str:
-    path = f"{service.url}/api/v1/payments/{payment_id}"
-    headers = {"Authorization": f"Bearer {service.key}"}
-    wait_until(f"{payment_id} is there", lambda: is_there(call("GET", path, **headers).body))
-    return payment_id
 
 
 async def test_the_pictures_show_an_outage(service, database_of_file, tmp_path):
