@@ -32,6 +32,7 @@ async def test_the_books_of_all_rails_match_the_database_under_any_fault(runs):
         pytest.fail(report(bad, "cd tests && python -m drill --tell --scripts 1 --from"), pytrace=False)
 
 
+@pytest.mark.slow
 async def test_an_engine_that_breaks_a_rule_is_caught(runs):
     with broken(*MUTANTS["the reference is not the committed one"]):
         assert (await runs(range(4))).bad != {}
