@@ -348,6 +348,16 @@ async def test_statistics_count_claims_and_new_requests(api):
     assert told["claims"]["completed"] == 1
     assert told["claims"]["processing"] == 0
     assert told["process"]["new_request"] == 1
+    assert told["window_s"] == 3_600
+
+
+async def test_statistics_look_back_for_as_long_as_asked(api):
+    await api.pay(key="k", reference="r")
+    await api.service.database.repeat("UPDATE idempotency SET created_at = now() - interval '2 minutes'")
+    for window_s, completed in ((60, 0), (600, 1)):
+        told = (await api.ask("GET", f"/resilience/idempotency/stats?window_s={window_s}")).json()
+        assert (told["window_s"], told["claims"]["completed"]) == (window_s, completed)
+    assert (await api.ask("GET", "/resilience/idempotency/stats?window_s=3601")).status_code == 422
 
 
 async def test_a_reused_key_is_counted_when_postgresql_finds_it(database_url):

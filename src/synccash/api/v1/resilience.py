@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from litestar import Router, get, post
 from litestar.di import NamedDependency as Given
-from litestar.params import JSONBody, PathParameter
+from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from synccash.api.calls import OPTIONAL_BODY, AnyRequest, Json, answers, json
 from synccash.api.ports import Health
@@ -36,7 +36,15 @@ from synccash.api.v1.troubles import (
 from synccash.payments.errors import StoreUnavailableError
 
 Name = Annotated[str, PathParameter()]
-_WINDOW_S = 3_600.0
+_WINDOW_S = 3_600
+_Window = Annotated[
+    int,
+    QueryParameter(
+        ge=1,
+        le=_WINDOW_S,
+        description="Seconds that `claims` looks back; the call reads every claim of that time",
+    ),
+]
 _NOTICES_S = 2.0
 """For how long health waits for its notices, which need PostgreSQL, in seconds."""
 
@@ -106,11 +114,13 @@ def _unknown_breaker(name: str) -> ProblemError:
 
 
 @get("/idempotency/stats", responses=answers({200: IdempotencyStatsShown}))
-async def idempotency_stats(management: Given[Management], operator: Given[str]) -> Json:
+async def idempotency_stats(
+    management: Given[Management], operator: Given[str], window_s: _Window = _WINDOW_S
+) -> Json:
     """Return what became of keys: in the last hour in PostgreSQL, and in this process since its start."""
     del operator
-    found = await management.claims.statistics(window_s=_WINDOW_S)
-    return json({"window_s": _WINDOW_S, "claims": dict(found), "process": management.counted()})
+    found = await management.claims.statistics(window_s=window_s)
+    return json({"window_s": float(window_s), "claims": dict(found), "process": management.counted()})
 
 
 @get("/floats", responses=answers({200: FloatList}))

@@ -18,6 +18,8 @@ from synccash.payments.errors import StoreUnavailableError
 
 _HISTORY = "GET /admin/history"
 """The call with the counts of former days; charts are shown where the API has it."""
+_CLAIMS_S = 60
+"""The claims of so many seconds are counted for each snapshot, every two seconds."""
 _COUNTS = ("window_calls", "window_failures", "window_slow", "blocked")
 
 
@@ -73,13 +75,13 @@ def snapshot_loader(site: Site) -> Callable[[Viewer], Awaitable[str]]:
 async def load_snapshot(site: Site, viewer: Viewer) -> dict[str, Any]:
     """Return what the overview shows."""
 
-    async def read(*path: str) -> Any:
-        return (await site.calls.call(viewer.scope, "GET", path, token=viewer.token)).document
+    async def read(*path: str, **query: Any) -> Any:
+        return (await site.calls.call(viewer.scope, "GET", path, query=query, token=viewer.token)).document
 
     health, breakers, idempotency, recent = await asyncio.gather(
         read("resilience", "health"),
         read("resilience", "circuit-breakers"),
-        read("resilience", "idempotency", "stats"),
+        read("resilience", "idempotency", "stats", window_s=_CLAIMS_S),
         site.parts.reading.recent(),
     )
     return {
