@@ -21,3 +21,24 @@ async def test_a_payment_is_shown_with_its_refunds(desk: Desk):
     (listed,) = await operating.orders(OrderFilter())
     assert (listed["amount_received"], listed["amount_refunded"]) == (1000, 500)
     assert await operating.refunds("pay_nobody") == []
+
+
+async def test_the_orders_of_a_rail_are_listed_page_by_page_newest_first(desk: Desk):
+    made = [(await desk.pay(reference=f"order-{number}"))["id"] for number in range(5)]
+    rail = (await desk.case(made[0])).attempts[-1].rail
+    await desk.pool.execute(
+        "UPDATE attempts SET started_at = now() - make_interval(mins => array_position($1, order_id)) "
+        "WHERE order_id = ANY ($1::text[])",
+        made,
+    )
+    operating = PostgresOperating(Database(desk.pool))
+    first = await operating.orders(OrderFilter(rail=rail, limit=2))
+    assert [one["id"] for one in first] == made[:3]
+    last = await operating.orders(
+        OrderFilter(rail=rail, limit=2, after=made[1], merchant=first[0]["merchant_id"])
+    )
+    assert [one["id"] for one in last] == made[2:5]
+    assert await operating.orders(OrderFilter(rail=rail, after=made[4])) == []
+    assert await operating.orders(OrderFilter(rail=rail, merchant="mer_nobody")) == []
+    assert await operating.orders(OrderFilter(rail=rail, kind="payouts")) == []
+    assert await operating.orders(OrderFilter(rail="a_rail_without_orders")) == []

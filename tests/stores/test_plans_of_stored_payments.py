@@ -52,6 +52,11 @@ WITH numbered AS (SELECT id, row_number() OVER (ORDER BY id) AS n FROM payments 
 UPDATE payments p SET status = 'failed', status_detail = CASE WHEN n % 5000 = 0 THEN 'expired' END
 FROM numbered WHERE numbered.id = p.id AND n % 10 = 0
 """
+_RARE = """
+WITH oldest AS (SELECT id FROM payments WHERE status = 'succeeded' ORDER BY created_at LIMIT 3),
+asked AS (UPDATE attempts a SET rail = 'pawapay' FROM oldest WHERE a.order_id = oldest.id)
+UPDATE payments p SET rail = 'pawapay' FROM oldest WHERE p.id = oldest.id
+"""
 # The triggers are off while the rows above are changed.
 _FILL = """
 INSERT INTO unsuccessful_payments (merchant_id, livemode, status, created_at, payment_id)
@@ -99,6 +104,7 @@ async def stored(module_database_url: str) -> AsyncGenerator[Stored]:
     try:
         await superuser.execute(_MIX)
         await superuser.execute(_FILL)
+        await superuser.execute(_RARE)
         await superuser.execute(
             "INSERT INTO merchants (id, name) VALUES ('m_1', 'Shop'), ('m_2', 'Other') ON CONFLICT DO NOTHING"
         )
@@ -186,6 +192,12 @@ READS: Mapping[str, Read] = {
     "orders under review, of which there are none": orders(detail=StatusDetail.UNDER_REVIEW),
     "orders of a rail": orders(rail=lambda stored: stored.one["rail"]),
     "orders of a rail without any": orders(rail="telecel_cash"),
+    "orders of a rail that has few": orders(rail="pawapay"),
+    "orders of a rail that has few, by status": orders(rail="pawapay", status=PaymentStatus.SUCCEEDED),
+    "next page of a rail's orders": orders(
+        rail=lambda stored: stored.one["rail"], after=lambda stored: stored.one["id"]
+    ),
+    "orders of a merchant and a rail that has few": orders(rail="pawapay", merchant="m_1"),
     "orders by reference": orders(reference="order-17"),
     "orders by wallet": orders(wallet="233241234567"),
     "orders by wallet and rail": orders(wallet="233241234567", rail="mtn_momo"),
