@@ -51,7 +51,7 @@ class FairQueue:
     """
 
     tenant_of: Callable[[Scope], Hashable | None]
-    young_max: int = 4
+    young_max: int = 3
     young_s: float = 0.025
     active_s: float = 1.0
     waiting_max: int = 512
