@@ -52,7 +52,7 @@ from synccash.processes.http_server import server_config, tls_files
 from synccash.processes.key_usage import KeyUsage
 from synccash.processes.metrics_server import MetricsServer, SmallServer, listen, metrics_of
 from synccash.processes.runner import run_process
-from synccash.processes.schema_wait import schema_is_ready
+from synccash.processes.schema_wait import entered, schema_is_ready
 from synccash.processes.service_guard import ENDPOINT_NAMES, limited_user
 from synccash.resilience.client_address import is_within
 from synccash.settings.loader import LoadedSettings, Settings
@@ -240,7 +240,8 @@ async def _serve(loaded: LoadedSettings, database_url: Secret, fd: int | None) -
     listener = socket.socket(fileno=os.dup(fd)) if fd is not None else None
     if not await schema_is_ready(database_url, partial(_waiting_server, settings, listener)):
         return
-    async with assembled(settings, database_url, "api") as service:
+    async with contextlib.AsyncExitStack() as stack:
+        service = await entered(stack, assembled(settings, database_url, "api"))
         console = build_console(service, loaded) if settings.console else None
         app = application(service, settings, console)
         config = server_config(

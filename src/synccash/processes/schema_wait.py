@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import AsyncGenerator, Callable, Generator
-from typing import Any, Protocol
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import structlog
@@ -14,12 +15,25 @@ from synccash.payments.errors import StoreUnavailableError
 from synccash.processes.assembly.wiring import FIRST_LOOK_S
 from synccash.settings.secret import Secret
 from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.errors import OTHER_SCHEMA, SchemaNotReadyError
 from synccash.stores.postgres.pool import connect
 from synccash.stores.postgres.schema.schema_version import schema_problem
 
 log = structlog.get_logger("synccash")
+T = TypeVar("T")
 
 LOOK_EVERY_S = 1.0
+
+
+async def entered(stack: contextlib.AsyncExitStack, parts: AbstractAsyncContextManager[T]) -> T:
+    """Return the started parts of a process, which the stack closes.
+
+    Raises SchemaNotReadyError where they find a schema of another version.
+    """
+    try:
+        return await stack.enter_async_context(parts)
+    except OTHER_SCHEMA as error:
+        raise SchemaNotReadyError(str(error)) from error
 
 
 class WaitingServer(Protocol):

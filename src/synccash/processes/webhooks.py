@@ -21,7 +21,7 @@ from synccash.processes.assembly.engine_settings import dispatcher_settings
 from synccash.processes.assembly.registry import build_registry
 from synccash.processes.assembly.traces import open_tracing
 from synccash.processes.runner import run_process
-from synccash.processes.schema_wait import ServerOf, schema_is_ready
+from synccash.processes.schema_wait import ServerOf, entered, schema_is_ready
 from synccash.settings.loader import Settings
 from synccash.settings.name_servers import read_name_servers
 from synccash.settings.secret import Secret
@@ -176,7 +176,8 @@ def _waiting_server(settings: Settings) -> ServerOf | None:
 async def _deliver(settings: Settings, database_url: Secret) -> None:
     if not await schema_is_ready(database_url, _waiting_server(settings)):
         return
-    async with webhook_service(settings, database_url) as service:
+    async with contextlib.AsyncExitStack() as stack:
+        service = await entered(stack, webhook_service(settings, database_url))
         port = settings.webhook_port
         servers = [] if port is None else [webhook_server(service, settings.host, port)]
 

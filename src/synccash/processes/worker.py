@@ -1,6 +1,7 @@
 """The worker process: moves orders forward, and cleans up."""
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from synccash.processes.assembly.service import Service, assembled
 from synccash.processes.audit_sealing import AuditSealing
 from synccash.processes.housekeeping import Housekeeping, RollupLoop
 from synccash.processes.runner import run_process
-from synccash.processes.schema_wait import ServerOf, schema_is_ready
+from synccash.processes.schema_wait import ServerOf, entered, schema_is_ready
 from synccash.settings.loader import Settings
 from synccash.settings.secret import Secret
 from synccash.stores.postgres.operations.audit_chain import AuditKey, PostgresAuditChain
@@ -116,7 +117,8 @@ def work(settings: Settings) -> int:
 async def _work(settings: Settings, database_url: Secret) -> None:
     if not await schema_is_ready(database_url, _waiting_server(settings)):
         return
-    async with assembled(settings, database_url, "worker") as service:
+    async with contextlib.AsyncExitStack() as stack:
+        service = await entered(stack, assembled(settings, database_url, "worker"))
         housekeeping = Housekeeping(service.claims, settings.idempotency_retention_days * 86_400.0)
         sealing = AuditSealing(PostgresAuditChain(service.database, AuditKey.of(settings.audit_key)))
         loops: dict[str, _StoppableLoop] = {

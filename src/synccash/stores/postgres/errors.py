@@ -10,6 +10,10 @@ MIGRATE = "The database's schema is of another version. Run `synccash migrate`"
 """What to do about `OTHER_SCHEMA`."""
 
 
+class SchemaNotReadyError(Exception):
+    """A process that starts met a schema of another version."""
+
+
 class InvariantBrokenError(InternalError):
     """A commit would break the schema's constraint named `constraint`; nothing was written.
 
