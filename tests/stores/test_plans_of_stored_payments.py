@@ -197,7 +197,10 @@ READS: Mapping[str, Read] = {
     "next page of a rail's orders": orders(
         rail=lambda stored: stored.one["rail"], after=lambda stored: stored.one["id"]
     ),
-    "orders of a merchant and a rail that has few": orders(rail="pawapay", merchant="m_1"),
+    "orders of a merchant that has none, and a rail": orders(
+        rail=lambda stored: stored.one["rail"], merchant="m_2"
+    ),
+    "payouts of a rail": orders(kind="payouts", rail=lambda stored: stored.one["rail"]),
     "orders by reference": orders(reference="order-17"),
     "orders by wallet": orders(wallet="233241234567"),
     "orders by wallet and rail": orders(wallet="233241234567", rail="mtn_momo"),

@@ -70,13 +70,13 @@ SELECT p.id, p.merchant_id, p.livemode, p.status, p.status_detail, p.amount, p.c
     {columns}, p.rail, p.reference, p.attempt_count, p.created_at, p.api_key_id, p.request_id,
     p.sealed
 FROM attempts a CROSS JOIN LATERAL (SELECT * FROM {table} WHERE id = a.order_id OFFSET 0) p
-WHERE a.rail = $1 AND p.rail = $1 AND ($2::text IS NULL OR p.merchant_id = $2) {where}
+WHERE a.rail = $1 AND p.rail = $1 {where}
     AND a.sequence = (SELECT max(l.sequence) FROM attempts l WHERE l.order_id = a.order_id)
 ORDER BY a.started_at DESC, a.order_id DESC LIMIT {limit}
 """
 _AFTER_ON_RAIL = """
 (a.started_at, a.order_id) < (
-    SELECT started_at, order_id FROM attempts WHERE order_id = {} ORDER BY sequence DESC LIMIT 1
+    SELECT started_at, order_id FROM attempts WHERE order_id = {} AND rail = $1 ORDER BY sequence DESC LIMIT 1
 )"""
 _IN_REVIEW = (StatusDetail.UNDER_REVIEW, StatusDetail.RISK_REVIEW)
 _OPEN = (*_IN_REVIEW, StatusDetail.AWAITING_PAYER, StatusDetail.OUTCOME_UNKNOWN, StatusDetail.QUEUED)
@@ -156,8 +156,8 @@ class PostgresOperating:
     database: Database
 
     async def orders(self, order_filter: OrderFilter) -> Sequence[dict[str, Any]]:
-        """Return at most `limit` + 1 orders: the extra one shows that there are more. Those of a rail come by
-        the time of their last attempt, others by their own."""
+        """Return at most `limit` + 1 orders: the extra one shows that there are more. Payments of a rail
+        come by the time of their last attempt, unless another filter is given; all others by their own."""
         statement, arguments = _list_orders(order_filter, self.database.encryption)
         found = await self.database.repeat(statement, *arguments)
         return [self._opened(order_filter.kind, row) for row in found]
@@ -249,7 +249,7 @@ def _list_orders(order_filter: OrderFilter, encryption: Encryption | None) -> tu
         f"p.{_WALLETS[order_filter.kind]} = ANY ({{}}::text[])": forms(sealing.PAYER, order_filter.wallet),
         _AFTER_ON_RAIL if by_rail else f"({place}) < ({after})": order_filter.after,
     }
-    arguments: list[Any] = [order_filter.rail if by_rail else limit, order_filter.merchant]
+    arguments: list[Any] = [order_filter.rail] if by_rail else [limit, order_filter.merchant]
     conditions: list[str] = []
     for condition, value in given.items():
         if value is not None:
@@ -267,15 +267,16 @@ def _list_orders(order_filter: OrderFilter, encryption: Encryption | None) -> tu
 
 def _template(order_filter: OrderFilter) -> str:
     """Return the statement whose index serves the filter: no index of payments has the status."""
-    if order_filter.kind == "payments" and order_filter.detail in _OPEN:
+    if order_filter.kind != "payments":
+        return _ORDERS
+    if order_filter.detail in _OPEN:
         return _OPEN_PAYMENTS
     if order_filter.reference is not None or order_filter.wallet is not None:
         return _ORDERS
-    newest = _ORDERS if order_filter.rail is None else _OF_RAIL
-    if order_filter.kind != "payments":
-        return newest
     if order_filter.status is not None and not order_filter.status.is_final:
         return _OPEN_PAYMENTS
     if order_filter.status in UNSUCCESSFUL or order_filter.detail is not None:
         return _UNSUCCESSFUL_PAYMENTS
-    return newest
+    # A merchant's own payments are fewer than those of most rails.
+    is_of_rail = order_filter.rail is not None and order_filter.merchant is None
+    return _OF_RAIL if is_of_rail else _ORDERS
