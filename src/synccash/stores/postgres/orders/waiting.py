@@ -91,9 +91,9 @@ _COUNT = f"""
 {_WAITING},
 contradicted AS (
     SELECT o.kind, c.recorded_at AS since FROM (
-        SELECT order_id, recorded_at FROM contradictions
+        SELECT order_id, min(recorded_at) AS recorded_at FROM contradictions
         WHERE closed_at IS NULL AND recorded_at > now() - interval '{REMEMBERED_DAYS} days'
-        ORDER BY recorded_at LIMIT {COUNTED_MAX}
+        GROUP BY order_id ORDER BY min(recorded_at) LIMIT {COUNTED_MAX}
     ) c CROSS JOIN LATERAL ({_KINDS}) o
 )
 SELECT kind, why, count(*) AS n, extract(epoch FROM now() - min(since))::float8 AS oldest_s
@@ -139,8 +139,8 @@ class PostgresWaiting:
         return [dict(row.items()) for row in await self.database.repeat(_LIST, limit)]
 
     async def counts(self) -> Mapping[tuple[str, str], Waiting]:
-        """Return the entries, and the contradictions that no operator has closed, by the kind of the order
-        and the reason."""
+        """Return the entries, and the orders with a contradiction that no operator has closed (`COUNTED_MAX`
+        at most), by the kind of the order and the reason."""
         found = await self.database.repeat(_COUNT)
         return {(row["kind"], row["why"]): Waiting(row["n"], row["oldest_s"]) for row in found}
 
