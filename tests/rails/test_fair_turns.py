@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from synccash.payments.rail import InquiryPriority
@@ -28,6 +28,7 @@ def served_in_order(turns, waiting):
     return served
 
 
+@example([("a", HINTED, 0.0), ("a", HINTED, 0.0), ("b", HINTED, 0.0), "serve", ("b", HINTED, 0.0)])
 @given(steps)
 def test_places_are_those_of_the_turns_to_come(given_steps):
     turns, waiting = FairTurns(), []

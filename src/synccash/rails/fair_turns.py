@@ -75,7 +75,7 @@ class FairTurns:
         index = own.callers.index(caller)
         last_round = own.round + index
         return index + sum(
-            min(len(line.callers), max(0, last_round - line.round + (line.number < own.number)))
+            min(len(line.callers), max(0, last_round - line.round + _goes_before(line, own)))
             for line in self._lines.values()
             if line is not own
         )
@@ -100,3 +100,9 @@ class FairTurns:
             return
         for name in [n for n, line in self._lines.items() if not line.callers and line.round <= self._round]:
             del self._lines[name]
+
+
+def _goes_before(line: _Line, own: _Line) -> bool:
+    """Return whether `line` goes first in a round that both are in: a turn puts a line behind all lines that
+    are in the next round already."""
+    return line.number < own.number if line.round == own.round else line.round > own.round
