@@ -200,6 +200,7 @@ READS: Mapping[str, Read] = {
     "orders of a merchant that has none, and a rail": orders(
         rail=lambda stored: stored.one["rail"], merchant="m_2"
     ),
+    "orders of a merchant at a rail without any": orders(rail="telecel_cash", merchant="m_1"),
     "payouts of a rail": orders(kind="payouts", rail=lambda stored: stored.one["rail"]),
     "orders by reference": orders(reference="order-17"),
     "orders by wallet": orders(wallet="233241234567"),
