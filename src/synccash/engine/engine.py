@@ -19,9 +19,7 @@ from synccash.engine.ended_orders import EndedOrderCounts
 from synccash.engine.leases import HeldLeases
 from synccash.engine.ports import (
     AccountBook,
-    AccountCallbackRail,
     AccountRail,
-    CallbackReader,
     Dispatch,
     OrderStore,
     Rail,
@@ -159,7 +157,7 @@ class Engine:
         if self.references.has_signed(token):
             return TokenOrigin.OURS
         connector = self.rails.get(rail)
-        if isinstance(connector, AccountCallbackRail) and connector.is_account_address(token):
+        if connector is not None and connector.is_account_address(token):
             return TokenOrigin.OURS
         return TokenOrigin.UNSIGNED if len(token) == _UNSIGNED_TOKEN_CHARS else TokenOrigin.FOREIGN
 
@@ -178,11 +176,7 @@ class Engine:
         if origin is TokenOrigin.FOREIGN:
             return False
         connector = self.rails.get(rail)
-        note = (
-            connector.read_callback(token, headers or {}, body)
-            if isinstance(connector, CallbackReader)
-            else None
-        )
+        note = None if connector is None else connector.read_callback(token, headers or {}, body)
         hint = CallbackHint(rail, token, is_signed, reference_of(note.reference if note else None))
         failure = note.failure if note else None
         return await self.callback_hints.take(hint, failure, is_ours=origin is TokenOrigin.OURS)

@@ -73,7 +73,30 @@ class Rail(Protocol):
         ...
 
 
-class AccountRail(Rail, Protocol):
+@runtime_checkable
+class CallbackReader(Protocol):
+    """A rail whose callbacks carry usable details, beyond the hint that an inquiry is due."""
+
+    def read_callback(self, token: str, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:
+        """Read a callback. Header names are in lower case. Never raises.
+
+        Returns None when the callback is not from the rail or cannot be read: also for a bad signature, and
+        for a token that is not the account's where one address serves the whole account. `token` is the last
+        part of the address that was called.
+        """
+        ...
+
+
+@runtime_checkable
+class AccountCallbackRail(Protocol):
+    """A rail that calls one address for the whole account."""
+
+    def is_account_address(self, token: str) -> bool:
+        """Tell whether this token ends the account's callback address, in constant time."""
+        ...
+
+
+class AccountRail(Rail, CallbackReader, AccountCallbackRail, Protocol):
     """A rail that also knows for which other accounts it may act. The engine uses every rail through this."""
 
     @property
@@ -130,29 +153,6 @@ class FloatRail(Rail, Protocol):
 
     async def read_float(self, account: RailAccount, *, timeout_s: float) -> FloatAnswer:
         """Ask for the float. The call waits for its turn like an inquiry, and moves no money."""
-        ...
-
-
-@runtime_checkable
-class CallbackReader(Protocol):
-    """A rail whose callbacks carry usable details, beyond the hint that an inquiry is due."""
-
-    def read_callback(self, token: str, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:
-        """Read a callback. Header names are in lower case. Never raises.
-
-        Returns None when the callback is not from the rail or cannot be read: also for a bad signature, and
-        for a token that is not the account's where one address serves the whole account. `token` is the last
-        part of the address that was called.
-        """
-        ...
-
-
-@runtime_checkable
-class AccountCallbackRail(Protocol):
-    """A rail that calls one address for the whole account."""
-
-    def is_account_address(self, token: str) -> bool:
-        """Tell whether this token ends the account's callback address, in constant time."""
         ...
 
 

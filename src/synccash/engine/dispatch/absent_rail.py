@@ -1,5 +1,7 @@
 """Stands in for a rail that stored orders name and that is no longer configured."""
 
+from collections.abc import Mapping
+
 from synccash.engine.ports import AccountRail
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.rail import (
@@ -29,8 +31,8 @@ NO_GUARANTEES = OperationCapability(dedup_by_reference=False)
 
 
 class AbsentRail:
-    """Satisfies Rail and OtpRail, and calls nothing. Orders sent through the rail wait until it is configured
-    again."""
+    """Satisfies AccountRail and OtpRail, and calls nothing. Orders sent through the rail wait until it is
+    configured again."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -63,6 +65,15 @@ class AbsentRail:
     def serves(self, account: RailAccount) -> bool:
         """False: it acts for no account."""
         del account
+        return False
+
+    def read_callback(self, token: str, headers: Mapping[str, str], body: bytes) -> None:
+        """Return None: it reads no callback."""
+        del token, headers, body
+
+    def is_account_address(self, token: str) -> bool:
+        """False: it has no account."""
+        del token
         return False
 
     async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
