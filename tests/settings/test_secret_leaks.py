@@ -32,7 +32,7 @@ from synccash.rails.registry import RAILS, build_former_rails, build_rails
 from synccash.settings.allowances import ALLOWANCES
 from synccash.settings.loader import SECRETS, LoadedSettings, Settings, load_settings
 from synccash.stores.valkey.client import build_client
-from synccash.stores.valkey.limits.connection import ValkeyConnection
+from synccash.stores.valkey.connection import ValkeyConnection
 
 CANARY = "c0ffee5ec4e7f00d" * 4
 """Valid for every kind of secret: hexadecimal digits, 32 bytes, printable in a header and in a URL."""

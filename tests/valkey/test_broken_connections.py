@@ -14,7 +14,7 @@ import uvloop
 from breaker_peers import NAME, breaker_peers, until
 from synccash.resilience.rate_limiter import Demand, Limit
 from synccash.stores.valkey.client import UNREACHABLE, ValkeyState, build_client, valkey_state
-from synccash.stores.valkey.limits.connection import ValkeyConnection
+from synccash.stores.valkey.connection import ValkeyConnection
 from synccash.stores.valkey.limits.rate_limiter import ValkeyLimiter
 from synccash.stores.valkey.presence import API_PROCESSES
 from synccash.stores.valkey.rail_health import SharedRailHealth

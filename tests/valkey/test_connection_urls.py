@@ -5,7 +5,7 @@ import ssl
 import pytest
 
 from synccash.stores.valkey.client import build_client
-from synccash.stores.valkey.limits.connection import ValkeyConnection
+from synccash.stores.valkey.connection import ValkeyConnection
 
 URLS = [
     "valkey://user:pass%2Fword@valkey.internal:7000/3",

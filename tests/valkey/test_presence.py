@@ -9,7 +9,8 @@ import redis
 
 from breaker_peers import until
 from synccash.stores.supervised_loops import LoopSupervisor
-from synccash.stores.valkey.client import UNREACHABLE, build_client
+from synccash.stores.valkey.client import UNREACHABLE
+from synccash.stores.valkey.connection import ValkeyConnection
 from synccash.stores.valkey.presence import (
     API_PROCESSES,
     BREAKERS,
@@ -42,11 +43,25 @@ async def process():
     async with contextlib.AsyncExitStack() as stack:
 
         def made(url, name, **options):
-            client = build_client(url, deadline_s=1.0)
-            stack.push_async_callback(client.aclose)
-            return Presence(client, name, **options)
+            line = ValkeyConnection(url, deadline_s=1.0)
+            stack.push_async_callback(line.aclose)
+            return Presence(line, name, **options)
 
         yield made
+
+
+class LateHeartbeats(ValkeyConnection):
+    """Sends a script only when the test says so; other commands go at once."""
+
+    def __init__(self, url, deadline_s):
+        super().__init__(url, deadline_s)
+        self.started, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def call(self, *command):
+        if command[0] == b"EVAL":
+            self.started.set()
+            await self.go_on.wait()
+        return await super().call(*command)
 
 
 def joined(presence, group, **options):
@@ -123,32 +138,16 @@ async def test_a_process_that_leaves_is_gone_at_once_and_stays_in_its_other_grou
 
 
 async def test_a_heartbeat_under_way_does_not_register_again_who_leaves(valkey_url, process):
-    client = build_client(valkey_url, deadline_s=1.0)
-    one = Presence(client, "one")
+    line = LateHeartbeats(valkey_url, deadline_s=1.0)
+    one = Presence(line, "one")
     fleet = joined(one, API_PROCESSES)
-    started, go_on = asyncio.Event(), asyncio.Event()
-    pipeline = client.pipeline
-
-    def late_pipeline(**options):
-        pipe = pipeline(**options)
-        execute = pipe.execute
-
-        async def late(**options):
-            started.set()
-            await go_on.wait()
-            return await execute(**options)
-
-        pipe.execute = late
-        return pipe
-
-    client.pipeline = late_pipeline
     beating = asyncio.create_task(one.beat())
-    await started.wait()
+    await line.started.wait()
     leaving = asyncio.create_task(fleet.leave())
     await asyncio.wait([leaving], timeout=0.2)
-    go_on.set()
+    line.go_on.set()
     await asyncio.gather(beating, leaving)
-    await client.aclose()
+    await line.aclose()
     with redis.Redis.from_url(valkey_url) as client:
         assert client.zscore(API_PROCESSES.key, "one") is None
 

@@ -6,7 +6,7 @@ import pytest
 
 from synccash.stores.valkey.channel import ChannelListener
 from synccash.stores.valkey.client import UNREACHABLE, build_client
-from synccash.stores.valkey.limits.connection import ValkeyConnection
+from synccash.stores.valkey.connection import ValkeyConnection
 from valkey_sentinels import watched
 
 PATIENCE_S = 60.0

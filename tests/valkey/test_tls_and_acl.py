@@ -16,7 +16,7 @@ from api.served import served
 from certificates import Certificates
 from synccash.servers.binaries import find_valkey
 from synccash.stores.valkey.client import UNREACHABLE, build_client
-from synccash.stores.valkey.limits.connection import ValkeyConnection
+from synccash.stores.valkey.connection import ValkeyConnection
 
 DOCUMENTED = Path(__file__).parents[2] / "docs" / "operating.md"
 BOTH = [build_client, ValkeyConnection]

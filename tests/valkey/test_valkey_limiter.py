@@ -12,7 +12,7 @@ from synccash.resilience.profiles import VALKEY
 from synccash.resilience.rate_limiter import Block, Demand, Limit, MemoryLimiter
 from synccash.resilience.testing import FakeClock
 from synccash.resilience.verdict import Outcome
-from synccash.stores.valkey.client import build_client
+from synccash.stores.valkey.connection import ValkeyConnection
 from synccash.stores.valkey.limits.rate_limiter import ValkeyLimiter
 from synccash.stores.valkey.limits.script import answer_key
 from synccash.stores.valkey.presence import API_PROCESSES, Presence
@@ -141,9 +141,9 @@ async def test_two_processes_grant_half_each_without_valkey_and_a_single_one_gra
     async with contextlib.AsyncExitStack() as stack:
         presences, fleets, limiters = [], [], []
         for name in ("one", "other"):
-            client = build_client(stoppable_valkey.url)
-            stack.push_async_callback(client.aclose)
-            presences.append(Presence(client, name))
+            line = ValkeyConnection(stoppable_valkey.url)
+            stack.push_async_callback(line.aclose)
+            presences.append(Presence(line, name))
             fleets.append(presences[-1].membership(API_PROCESSES, assumed=7))
             fleets[-1].join()
             limiters.append(

@@ -5,10 +5,6 @@ divided among the API processes only. One heartbeat keeps this process registere
 has joined.
 """
 
-# redis-py leaves its keyword arguments untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
-
 import asyncio
 import contextlib
 import time
@@ -17,10 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis.asyncio import Redis
-
 from synccash.stores.supervised_loops import LoopSupervisor, SupervisedLoop
 from synccash.stores.valkey.client import UNREACHABLE
+from synccash.stores.valkey.connection import Argument, ValkeyConnection
 from synccash.stores.valkey.limits.script import TAG
 
 HEARTBEAT_S = 2.0
@@ -66,17 +61,17 @@ BREAKERS = Group("synccash:breakers:instances", live_s=30.0)
 
 
 class Presence:
-    """Sends the heartbeats of this process between `start` and `close`. Does not close the client."""
+    """Sends the heartbeats of this process between `start` and `close`. Does not close the connection."""
 
     def __init__(
         self,
-        client: Redis,
+        line: ValkeyConnection,
         instance: str,
         *,
         clock: Callable[[], float] = time.monotonic,
         supervisor: LoopSupervisor | None = None,
     ) -> None:
-        self._client = client
+        self._line = line
         self._instance = instance
         self._clock = clock
         self._supervisor = supervisor or LoopSupervisor()
@@ -116,25 +111,27 @@ class Presence:
             if not joined and not watched:
                 return
             # One script per key: in a cluster, the keys of a script must be on one node.
-            async with self._client.pipeline(transaction=False) as pipe:
-                for membership in joined:
-                    group = membership.group
-                    live_ms, expires = round(group.live_s * 1_000), int(group.expires)
-                    pipe.eval(_HEARTBEAT, 1, group.key, self._instance, live_ms, expires)
-                for one in watched:
-                    pipe.eval(_COUNT, 1, one.group.key, round(SILENT_S * 1_000))
-                replies: list[Any] = await pipe.execute(raise_on_error=False)
+            replies: list[Any] = await asyncio.gather(
+                *(self._line.call(b"EVAL", *self._heartbeat(one.group)) for one in joined),
+                *(self._line.call(b"EVAL", *_count(one.group)) for one in watched),
+                return_exceptions=True,
+            )
         now = self._clock()
         failures: list[Exception] = []
         for one, reply in zip((*joined, *watched), replies, strict=True):
-            if isinstance(reply, Exception):
+            if isinstance(reply, UNREACHABLE):
                 failures.append(reply)
+            elif isinstance(reply, BaseException):
+                raise reply
             elif isinstance(one, GroupWatch):
                 one.record(reply, now)
             else:
                 one.record([name.decode() for name in reply], now)
         if failures:
             raise failures[0]
+
+    def _heartbeat(self, group: Group) -> tuple[Argument, ...]:
+        return _HEARTBEAT, 1, group.key, self._instance, round(group.live_s * 1_000), int(group.expires)
 
     def join(self, membership: "Membership") -> None:
         """Register this process in a group from the next heartbeat on, which follows at once."""
@@ -149,7 +146,7 @@ class Presence:
         self._joined.remove(membership)
         async with self._writing:
             with contextlib.suppress(*UNREACHABLE):
-                await self._client.zrem(membership.group.key, self._instance)
+                await self._line.call(b"ZREM", membership.group.key, self._instance)
 
     async def _run(self) -> None:
         while True:
@@ -159,6 +156,10 @@ class Presence:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(HEARTBEAT_S):
                     await self._changed.wait()
+
+
+def _count(group: Group) -> tuple[Argument, ...]:
+    return _COUNT, 1, group.key, round(SILENT_S * 1_000)
 
 
 class Membership:

@@ -4,9 +4,6 @@ Each process decides at once, by its own counters, and publishes afterwards. Mes
 Valkey each process counts alone. They are encrypted, because they name payers.
 """
 
-# redis-py leaves its keyword arguments untyped.
-# pyright: reportUnknownMemberType=false
-
 import asyncio
 import contextlib
 from collections import deque
@@ -114,7 +111,7 @@ class SharedRiskInputs:
             while self._queue:
                 batch = [self._queue.popleft() for _ in range(min(_BATCH_SIZE, len(self._queue)))]
                 try:
-                    await self._session.client.publish(
+                    await self._session.publish(
                         _CHANNEL, self._sealed(_encode(_message(self._session.instance, batch)))
                     )
                 except UNREACHABLE:

@@ -1,4 +1,4 @@
-"""What all parts of a process share to reach Valkey: one client, one channel listener, one presence."""
+"""What all parts of a process share to reach Valkey: its connections, one channel listener, one presence."""
 
 import asyncio
 import contextlib
@@ -12,18 +12,29 @@ from synccash.settings.secret import Secret
 from synccash.stores.supervised_loops import LoopSupervisor
 from synccash.stores.valkey.channel import ChannelListener
 from synccash.stores.valkey.client import build_client
+from synccash.stores.valkey.connection import ValkeyConnection
 from synccash.stores.valkey.presence import Presence
 
 
 @dataclass(frozen=True, slots=True)
 class ValkeySession:
-    """The Valkey client of a process, and what is built on it. `instance` is the process's unique name."""
+    """The connections of a process to Valkey, and what is built on them. `instance` is its unique name.
+
+    `line` is for the commands of each request: it sends those of one event-loop iteration together, and costs
+    a fifth of `client`, which is for all others. The heartbeat uses it too, which a server refuses that is no
+    longer the primary: so a line that only publishes does not stay with one.
+    """
 
     client: Redis
+    line: ValkeyConnection
     instance: str
     channels: ChannelListener
     presence: Presence
     supervisor: LoopSupervisor
+
+    async def publish(self, channel: str, message: bytes) -> None:
+        """Send a message to all processes that listen to a channel. Raises one of client.UNREACHABLE."""
+        await self.line.call(b"PUBLISH", channel, message)
 
 
 @contextlib.asynccontextmanager
@@ -44,10 +55,12 @@ async def open_session(
     async with contextlib.AsyncExitStack() as stack:
         client = build_client(url, deadline_s=deadline_s)
         stack.push_async_callback(client.aclose)
+        line = ValkeyConnection(url, deadline_s=deadline_s)
+        stack.push_async_callback(line.aclose)
         channels = ChannelListener(client, sleep=sleep, supervisor=supervisor)
-        presence = Presence(client, instance, clock=clock, supervisor=supervisor)
+        presence = Presence(line, instance, clock=clock, supervisor=supervisor)
         stack.push_async_callback(presence.close)
         stack.push_async_callback(channels.close)
         channels.start()
         presence.start()
-        yield ValkeySession(client, instance, channels, presence, supervisor)
+        yield ValkeySession(client, line, instance, channels, presence, supervisor)

@@ -3,9 +3,6 @@
 Signals to other processes are lost while Valkey is unreachable; within a process none is lost.
 """
 
-# redis-py leaves its keyword arguments untyped.
-# pyright: reportUnknownMemberType=false
-
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
@@ -105,7 +102,7 @@ class ValkeyWorkSignal:
             self._unpublished = False
             # A lost signal delays work by one poll period.
             with contextlib.suppress(*UNREACHABLE):
-                await self._session.client.publish(self._channel, self._source)
+                await self._session.publish(self._channel, self._source)
             await self._sleep(_GAP_S)
 
     def _receive(self, source: bytes) -> None:

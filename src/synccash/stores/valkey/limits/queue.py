@@ -12,8 +12,8 @@ from synccash.resilience.errors import CircuitOpenError
 from synccash.resilience.rate_limiter import Decision, Demand
 from synccash.resilience.verdict import Outcome
 from synccash.stores.valkey.client import UNREACHABLE, failure_state
+from synccash.stores.valkey.connection import ValkeyConnection, ValkeyReply, unwrap_reply
 from synccash.stores.valkey.limits import script as script
-from synccash.stores.valkey.limits.connection import ValkeyConnection, ValkeyReply, unwrap_reply
 
 log = structlog.get_logger("synccash.rate_limiter")
 

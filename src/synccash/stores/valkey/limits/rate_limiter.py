@@ -14,8 +14,8 @@ from synccash.resilience.profiles import VALKEY
 from synccash.resilience.rate_limiter import BlockedKey, Decision, Demand, Limit, LimitStatus, MemoryLimiter
 from synccash.settings.secret import Secret
 from synccash.stores.valkey.client import UNREACHABLE
+from synccash.stores.valkey.connection import ValkeyConnection
 from synccash.stores.valkey.limits import script as script
-from synccash.stores.valkey.limits.connection import ValkeyConnection
 from synccash.stores.valkey.limits.queue import LimitQueue
 
 _DEADLINE_S = 0.05
@@ -41,8 +41,10 @@ class LimiterCounts:
 class ValkeyLimiter:
     """Decides rate limits in Valkey. Does not raise while Valkey is unavailable. One per process.
 
-    `instances` returns the number of processes that share the limits; without Valkey each process grants its
-    share of them. The local limiter counts what Valkey grants, so that it can take over at any time.
+    `valkey` is a URL, or a connection that the process uses for other commands too: `aclose` does not close
+    that one, and its own deadline holds instead of `deadline_s`. `instances` returns the number of processes
+    that share the limits; without Valkey each process grants its share of them. The local limiter counts what
+    Valkey grants, so that it can take over at any time.
     """
 
     __slots__ = (
@@ -50,6 +52,7 @@ class ValkeyLimiter:
         "_cached_blocks",
         "_connection",
         "_instances",
+        "_is_shared",
         "_local",
         "_monotonic",
         "_queue",
@@ -59,7 +62,7 @@ class ValkeyLimiter:
 
     def __init__(
         self,
-        url: Secret | str,
+        valkey: Secret | str | ValkeyConnection,
         *,
         instances: Callable[[], int] = lambda: 1,
         local: MemoryLimiter | None = None,
@@ -67,7 +70,12 @@ class ValkeyLimiter:
         breaker: CircuitBreaker | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._connection = ValkeyConnection(url, deadline_s=deadline_s)
+        self._is_shared = isinstance(valkey, ValkeyConnection)
+        self._connection = (
+            valkey
+            if isinstance(valkey, ValkeyConnection)
+            else ValkeyConnection(valkey, deadline_s=deadline_s)
+        )
         self._local = local or MemoryLimiter()
         self._breaker = breaker or CircuitBreaker("valkey:limits", VALKEY.breaker)
         self._queue = LimitQueue(self._connection, self._breaker, monotonic, self._on_decisions)
@@ -143,8 +151,9 @@ class ValkeyLimiter:
         return True
 
     async def aclose(self) -> None:
-        """Close the connection to Valkey."""
-        await self._connection.aclose()
+        """Close the connection to Valkey, unless it is shared."""
+        if not self._is_shared:
+            await self._connection.aclose()
 
     def _on_decisions(self, decisions: Sequence[Decision], now_us: int) -> None:
         """Count granted units in the local limiter, and cache blocks."""

@@ -38,7 +38,7 @@ class ValkeyConnection:
 
     __slots__ = ("_connecting", "_deadline_s", "_described", "_password", "_socket")
 
-    def __init__(self, url: Secret | str, *, deadline_s: float = 0.05) -> None:
+    def __init__(self, url: Secret | str, deadline_s: float = 0.05) -> None:
         self._described = described_connection(url)
         self._password = Secret(self._described.password or "")
         # Only the Secret keeps it: tracebacks and logs show the connection.
