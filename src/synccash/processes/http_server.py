@@ -1,5 +1,6 @@
 """Configures uvicorn: limits the time and size of requests, and answers invalid HTTP with a problem."""
 
+import asyncio
 import re
 import ssl
 from asyncio import BaseTransport, TimerHandle
@@ -12,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from synccash.api.problem import rendered
 from synccash.middleware.refusal import App, Refusal, title_of
+from synccash.processes.joining_transport import JoiningTransport
 from synccash.settings.loader import Settings, SettingsError
 
 _HEAD_MAX_BYTES = 65_536
@@ -60,7 +62,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: BaseTransport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Start the timer of a new connection."""
-        super().connection_made(cast("Any", transport))
+        joining = JoiningTransport(cast("asyncio.Transport", transport), self.loop)
+        super().connection_made(cast("Any", joining))
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
