@@ -45,3 +45,15 @@ async def test_the_plain_reference_of_an_opening_is_looked_up_by_the_whole_refer
     assert await world.order_store.record(commit(case))
     plan = await generic_plan(world, *STATEMENTS[f"opening of a {OrderKind.PAYMENT}"])
     assert "Index Scan using a_reference_is_used_once on payments" in plan
+
+
+async def test_a_take_reads_no_dead_rows_of_the_table_of_due_payments(world: PostgresWorld):
+    """Between two runs of autovacuum 20,000 payments end, and each leaves two dead rows."""
+    await world.pool.execute(
+        "INSERT INTO due_payments (payment_id, look_at, in_review) "
+        "SELECT 'pay_' || n, now() - interval '1 minute', false FROM generate_series(1, 20000) n"
+    )
+    await world.pool.execute("DELETE FROM due_payments WHERE payment_id NOT LIKE 'pay_777%'")
+    await world.pool.execute("ANALYZE due_payments")
+    plan = await generic_plan(world, *STATEMENTS["take"])
+    assert "Index Scan using due_payments_in_order on due_payments" in plan
