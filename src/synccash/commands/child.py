@@ -17,6 +17,10 @@ from synccash.commands.terminal import loaded
 _UNUSED = ("rich", "opentelemetry.sdk")
 """What structlog and redis-py import where it is installed, and the service uses in neither of them."""
 
+_GARBAGE = 10_000, 20, 20
+"""Thresholds of the garbage collector. With Python's own (700, 10, 10) it takes 4 % of the API's CPU, and 9 %
+after 30,000 payments, because it walks the counts of the payers each time."""
+
 
 def run_child(words: Sequence[str]) -> int:
     """Run the process that these words name until it ends; return its exit code.
@@ -29,6 +33,7 @@ def run_child(words: Sequence[str]) -> int:
     gc.disable()
     start = imported_program(name, options)
     gc.freeze()
+    gc.set_threshold(*_GARBAGE)
     gc.enable()
     if "--environment-fd" in options:
         with open(int(options["--environment-fd"]), encoding="utf-8") as sent:  # noqa: PTH123 - a descriptor
