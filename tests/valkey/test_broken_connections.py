@@ -194,3 +194,28 @@ def test_a_command_on_a_transport_that_has_just_closed_raises_a_connection_error
         await connection.aclose()
 
     on_uvloop(scenario)
+
+
+async def test_closing_while_the_server_is_silent_closes_the_socket_and_stays_closed():
+    """A server that takes the connection and answers no password."""
+    asked, ended = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader, writer):
+        await reader.read(1)
+        asked.set()
+        while await reader.read(100):
+            pass
+        ended.set()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    connection = ValkeyConnection(f"redis://:secret@127.0.0.1:{port}", deadline_s=60.0)
+    calling = asyncio.create_task(connection.call("PING"))
+    async with server, asyncio.timeout(30):
+        await asked.wait()
+        await connection.aclose()
+        await ended.wait()
+        await asyncio.wait([calling])
+        with pytest.raises(UNREACHABLE, match="closed"):
+            await connection.call("PING")

@@ -36,7 +36,7 @@ class ValkeyConnection:
     to another server. Raises ValueError for a URL that `client.build_client` rejects.
     """
 
-    __slots__ = ("_connecting", "_deadline_s", "_described", "_password", "_socket")
+    __slots__ = ("_connecting", "_deadline_s", "_described", "_is_closed", "_password", "_socket")
 
     def __init__(self, url: Secret | str, deadline_s: float = 0.05) -> None:
         self._described = described_connection(url)
@@ -46,11 +46,14 @@ class ValkeyConnection:
         self._deadline_s = deadline_s
         self._socket: _Socket | None = None
         self._connecting: asyncio.Task[_Socket] | None = None
+        self._is_closed = False
 
     async def call(self, *command: Argument) -> ValkeyReply:
         """Send one command and return its reply. Raises ResponseError for an error reply."""
         socket = self._socket
         if socket is None or socket.lost:
+            if self._is_closed:
+                raise ValkeyConnectionError("the connection to Valkey was closed")
             socket = await self._connect_once()
         return unwrap_reply(await socket.send(command))
 
@@ -67,7 +70,8 @@ class ValkeyConnection:
         return future
 
     async def aclose(self) -> None:
-        """Close the connection. Pending commands raise a connection error."""
+        """Close the connection for good. Pending and later commands raise a connection error."""
+        self._is_closed = True
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
@@ -102,15 +106,19 @@ class ValkeyConnection:
             raise ValkeyTimeoutError("connecting to Valkey timed out") from None
         except (OSError, RuntimeError) as error:
             raise ValkeyConnectionError(str(error)) from None
-        for command in self._handshake():
-            reply = await socket.send(
-                [part.reveal() if isinstance(part, Secret) else part for part in command]
-            )
-            if isinstance(reply, hiredis.ReplyError):
-                socket.close(ValkeyConnectionError("refused"))
-                raise ResponseError(str(reply))
+        try:
+            await self._introduce(socket)
+        except BaseException:
+            socket.close(ValkeyConnectionError("refused"))
+            raise
         self._socket = socket
         return socket
+
+    async def _introduce(self, socket: "_Socket") -> None:
+        for command in self._handshake():
+            unwrap_reply(
+                await socket.send([part.reveal() if isinstance(part, Secret) else part for part in command])
+            )
 
     def _handshake(self) -> list[Sequence[Argument | Secret]]:
         address = self._described
