@@ -17,6 +17,7 @@ PARTS = (
     "migrations",
     "payments",
     "console",
+    "start",
 )
 """Each is a module of this package with `run(report)`, which returns False when its numbers are not valid."""
 

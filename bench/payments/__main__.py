@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from bench.payments import CALLERS, FROZEN, PER_S, ROUNDS, SECONDS, WARM_UP_S, Options, measure
+from bench.payments.attribution import attribute
 from bench.payments.contenders import CONTENDERS, SERVICE
 from bench.payments.database_counters import FLUSH_S
 from bench.payments.flame_graphs import record
@@ -55,6 +56,11 @@ def main() -> int:
         action="store_true",
         help="record the API and the worker with py-spy under the largest closed load, and measure nothing",
     )
+    asked.add_argument(
+        "--parts",
+        action="store_true",
+        help="print the CPU of a payment by part of the code under the smallest closed load, by py-spy",
+    )
     given = asked.parse_args()
     callers = tuple(int(one) for one in _numbers(given.callers))
     if given.flame_graphs:
@@ -64,6 +70,12 @@ def main() -> int:
             asked.exit(2, f"No flame graphs: {error}\n")
         return 0
     report = Report("payments", given.out)
+    if given.parts:
+        try:
+            attribute(report, min(callers), given.seconds)
+        except RuntimeError as error:
+            asked.exit(2, f"No parts: {error}\n")
+        return 0
     if given.payments:
         measure_growth(report, given.payments)
         report.save()

@@ -17,16 +17,22 @@ _SAMPLES_PER_S = 200
 _WARM_UP_S = 3.0
 
 
+def py_spy() -> str:
+    """Return the path of py-spy. Raises RuntimeError where it is not installed."""
+    found = shutil.which(
+        "py-spy", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    )
+    if found is None:
+        raise RuntimeError("py-spy is not installed; `make bench` installs it, or `pip install py-spy`")
+    return found
+
+
 def record(out: Path, callers: int, seconds: float) -> list[Path]:
     """Write `payments-api.svg` and `payments-worker.svg`; return their paths.
 
     py-spy slows what it samples, so no figures are taken. Raises RuntimeError when it is missing or fails.
     """
-    py_spy = shutil.which(
-        "py-spy", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    )
-    if py_spy is None:
-        raise RuntimeError("py-spy is not installed; `make bench` installs it, or `pip install py-spy`")
+    program = py_spy()
     out.mkdir(exist_ok=True)
     with CONTENDERS[SERVICE]() as target:
         requests = payment_requests(target.key)
@@ -36,7 +42,7 @@ def record(out: Path, callers: int, seconds: float) -> list[Path]:
         recorders = {
             role: subprocess.Popen(
                 [
-                    *(py_spy, "record", "--pid", str(pid), "--duration", f"{seconds:.0f}"),
+                    *(program, "record", "--pid", str(pid), "--duration", f"{seconds:.0f}"),
                     *("--rate", str(_SAMPLES_PER_S), "--output", str(paths[role])),
                 ],
                 stdout=subprocess.PIPE,
