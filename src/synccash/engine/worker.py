@@ -87,7 +87,7 @@ class Worker:
         try:
             with self.around_work(case):
                 if await self.order_worker.advance(case) is None:
-                    await self._advance_changed(case)
+                    await self._advance_again(case)
         except OrderUnreadableError:
             # A newer process has changed the order. The store has noted it, and the lease ends by itself.
             return
@@ -96,16 +96,16 @@ class Worker:
             self.interrupted += 1
             log.warning("advance_interrupted", order_id=case.order.id, reason=str(error))
 
-    async def _advance_changed(self, case: Case) -> None:
-        """Advance an order again of which a commit was refused, if it changed under this worker's lease.
+    async def _advance_again(self, case: Case) -> None:
+        """Advance an order again of which a commit was refused, if this worker still holds its lease.
 
-        The settlement of a refund changes its payment without taking the payment's lease. Without a second
-        look the payment would wait until that lease has ended.
+        The settlement of a refund changes its payment without taking the payment's lease, and an order may
+        expire, or a recovery begin, while it is worked on. Without a second look the order would wait until
+        the lease has ended.
         """
         stored = await read_order(self.order_store, case.order.id)
         if stored is None or stored.order.fence != case.order.fence:
             return
-        if stored.order.version != case.order.version:
-            # Leasing the order cleared its hint, so only the first case holds it.
-            hinted, former = case.hinted, case.former_lease_end
-            await self.order_worker.advance(replace(stored, hinted=hinted, former_lease_end=former))
+        # Leasing the order cleared its hint, so only the first case holds it.
+        hinted, former = case.hinted, case.former_lease_end
+        await self.order_worker.advance(replace(stored, hinted=hinted, former_lease_end=former))
