@@ -38,6 +38,7 @@ from synccash.resilience.evidence import Evidence
 _REFUSED_CONNECTION = SendAnswer(
     evidence=Evidence.NOT_SENT, failure=Failure(FailureCode.PROVIDER_UNAVAILABLE, reroute=True)
 )
+_TOO_LATE = SendAnswer(evidence=Evidence.NOT_SENT)
 _SILENCE = SendAnswer(evidence=Evidence.AMBIGUOUS)
 _BUSY = SendAnswer(
     evidence=Evidence.REFUSED_LATER, failure=Failure(FailureCode.PROVIDER_UNAVAILABLE, reroute=True)
@@ -141,7 +142,11 @@ class SimRail:
             self.occurrences["refused_locally"] += 1
             return _REFUSED_LOCALLY
         self._begin(order.reference, order)
+        began = self.loop.time()
         await checkpoint
+        # As the transport does: a process that was suspended writes nothing when its time is over.
+        if self.loop.time() - began >= timeout_s:
+            return _TOO_LATE
         if self._within_any(self.faults.shut):
             self.occurrences["shut"] += 1
             return _REFUSED_CONNECTION

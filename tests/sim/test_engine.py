@@ -68,10 +68,11 @@ _BOUND = 600
 
 
 def test_seeds_that_failed_before_pass():
-    seeds = [int(line.split("#")[0]) for line in _KEPT.read_text().splitlines() if line[:1].isdigit()]
+    named = [line.split("#")[0].split() for line in _KEPT.read_text().splitlines() if line[:1] != "#"]
 
-    assert seeds
-    assert_right("mixed", seeds)
+    assert named
+    for kind, seed in named:
+        assert_right(kind, [int(seed)])
 
 
 def test_mixed_faults_cause_no_double_debit_and_lose_no_order():
