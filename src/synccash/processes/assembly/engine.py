@@ -52,14 +52,15 @@ class EngineParts:
 
 
 async def engine_parts(
-    wiring: Wiring, inquirers: Membership | None
+    wiring: Wiring, inquirers: Membership | None, *, takes_orders: bool
 ) -> tuple[EngineParts, WorkSignal, StateOfValkey | None]:
-    """Build the rails with their accounts, health, floats and networks; nothing runs yet."""
+    """Build the rails with their accounts, health, floats and networks; nothing runs yet. `takes_orders`: the
+    process may run a worker."""
     settings, clock = wiring.settings, wiring.clock
     sharing = inquirers.size if inquirers is not None else lambda: settings.processes
     rails = build_rails(settings, wiring.transport, clock, sharing)
     former = build_former_rails(settings, wiring.transport, clock, sharing)
-    work_signal, ping_valkey = open_work_signal(wiring)
+    work_signal, ping_valkey = open_work_signal(wiring, listens=takes_orders)
     parts = EngineParts(
         rails=rails,
         former=former,

@@ -109,12 +109,15 @@ class Service:
     tracing: "Tracing | None" = None
 
 
+_API = "api"
+
+
 @contextlib.asynccontextmanager
 async def assembled(
     settings: Settings, database_url: Secret | str, role: str = "service"
 ) -> AsyncGenerator[Service]:
     """Wire the parts of one process. At the end they are closed in reverse order. `role` names the process in
-    traces."""
+    traces; one with the role `api` takes no due orders."""
     async with contextlib.AsyncExitStack() as stack:
         loop_watch, drain = LoopWatch(), Drain(settings.drain_s)
         loop_watch.start()
@@ -122,7 +125,7 @@ async def assembled(
         wiring = await open_connections(settings, database_url, stack, role)
         await check_lookup_key(wiring.database)
         inquirers = inquiring_processes(wiring)
-        parts, work_signal, ping_valkey = await engine_parts(wiring, inquirers)
+        parts, work_signal, ping_valkey = await engine_parts(wiring, inquirers, takes_orders=role != _API)
         engine = await start_engine(wiring, parts, work_signal)
         recovery = PostgresRecovery(wiring.database)
         await _warn_of_weaknesses(recovery)

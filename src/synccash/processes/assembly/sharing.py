@@ -84,13 +84,16 @@ def workers_missing_s(wiring: Wiring) -> Callable[[], float | None]:
     return wiring.valkey.presence.watch(INQUIRERS).missing_s
 
 
-def open_work_signal(wiring: Wiring) -> tuple[WorkSignal, StateOfValkey | None]:
-    """The work signal over Valkey; without Valkey it wakes the workers of its own process, others poll."""
+def open_work_signal(wiring: Wiring, *, listens: bool) -> tuple[WorkSignal, StateOfValkey | None]:
+    """The work signal over Valkey; without Valkey it wakes the workers of its own process, others poll.
+
+    Only a process that takes due orders `listens`: receiving a signal costs about as much as sending one.
+    """
     session = wiring.valkey
     if session is None:
         return LocalWorkSignal(), None
     signal_over_valkey = ValkeyWorkSignal(session)
-    signal_over_valkey.start()
+    signal_over_valkey.start(listens=listens)
     wiring.stack.push_async_callback(signal_over_valkey.close)
     return signal_over_valkey, lambda: valkey_state(session.client)
 
