@@ -3,8 +3,10 @@
 import asyncio
 
 import pytest
+import uvicorn
 
 from api.listening import listening
+from synccash.processes.http_server import server_config
 from synccash.processes.joining_transport import JoiningTransport
 
 START = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]}
@@ -26,6 +28,9 @@ class Written:
 
     def is_closing(self):
         return self.closed
+
+    def get_extra_info(self, _name):
+        return None
 
 
 @pytest.fixture
@@ -70,6 +75,28 @@ async def test_nothing_is_written_to_a_connection_that_was_lost_meanwhile(joined
     written.close()
     await one_iteration()
     assert written.writes == []
+
+
+async def test_the_server_sends_a_response_in_one_write():
+    async def app(_scope, _receive, send):
+        await send(START)
+        await send({"type": "http.response.body", "body": b"body"})
+
+    config = server_config(app, host="127.0.0.1", port=0, timeout_s=10.0, grace_s=1)
+    config.load()
+    protocol = config.http_protocol_class(
+        config=config, server_state=uvicorn.server.ServerState(), app_state={}
+    )
+    written = Written()
+    protocol.connection_made(written)
+    protocol.data_received(REQUEST)
+    while not written.writes:
+        await one_iteration()
+    protocol.eof_received()
+    protocol.connection_lost(None)
+    assert len(written.writes) == 1
+    assert written.writes[0].endswith(b"\r\n\r\nbody")
+    assert written.closed
 
 
 async def test_a_client_gets_the_head_before_the_body_is_known():

@@ -144,8 +144,9 @@ class SimRail:
         self._begin(order.reference, order)
         began = self.loop.time()
         await checkpoint
-        # As the transport does: a process that was suspended writes nothing when its time is over.
-        if self.loop.time() - began >= timeout_s:
+        # As the transport does: a process that was suspended writes nothing when its time is over. Only this
+        # keeps a final "not found" true; elsewhere what arrives late stands for a network that holds it back.
+        if self.not_found_is_final and self.loop.time() - began >= timeout_s:
             return _TOO_LATE
         if self._within_any(self.faults.shut):
             self.occurrences["shut"] += 1

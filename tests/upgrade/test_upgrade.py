@@ -225,7 +225,9 @@ async def judge_sends(deployment: Upgraded, orders: dict[str, asyncpg.Record]) -
         elif times:
             assert plain(str(attempt["reference"])) not in deployment.booked, f"{name} was sent again"
             again.add(name)
-        assert times == attempt["sends"] - (before["sends"] if before else 0), name
+        sends = attempt["sends"] - (before["sends"] if before else 0)
+        # On a machine that stood still a send ends in doubt without having reached the rail.
+        assert times == sends or (times < sends and attempt["evidence"] == "ambiguous"), name
         assert times <= 1, name
     assert again == SENT_AGAIN
     assert sorted(opened) == sorted(OPENED)

@@ -216,6 +216,6 @@ async def test_closing_while_the_server_is_silent_closes_the_socket_and_stays_cl
         await asked.wait()
         await connection.aclose()
         await ended.wait()
-        await asyncio.wait([calling])
-        with pytest.raises(UNREACHABLE, match="closed"):
-            await connection.call("PING")
+        for call in (calling, connection.call("PING")):
+            with pytest.raises(UNREACHABLE, match="closed"):
+                await call

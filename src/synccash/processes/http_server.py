@@ -71,6 +71,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._stop_timer()
         super().connection_lost(exc)
 
+    def eof_received(self) -> None:
+        """Close the connection when the client has; uvloop would close it without what is held."""
+        self.transport.close()
+
     def data_received(self, data: bytes) -> None:
         """Count the bytes of a request that is not complete, and end one that is too large."""
         super().data_received(data)

@@ -28,7 +28,7 @@ class JoiningTransport:
             self._loop.call_soon(self._flush)
         else:
             self._held = None
-            self._transport.write(held + data)
+            self._transport.write(b"".join((held, data)))
 
     def close(self) -> None:
         """Send what is held, then close the connection."""

@@ -86,7 +86,13 @@ class ValkeyConnection:
             # Reads the exception, because asyncio logs one that is never read: all callers may be cancelled.
             self._connecting.add_done_callback(lambda task: task.cancelled() or task.exception())
         # A caller that is cancelled must not cancel the connecting for the others.
-        return await asyncio.shield(self._connecting)
+        try:
+            return await asyncio.shield(self._connecting)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._is_closed and task is not None and not task.cancelling():
+                raise ValkeyConnectionError("the connection to Valkey was closed") from None
+            raise
 
     async def _connect(self) -> "_Socket":
         loop, address = asyncio.get_running_loop(), self._described

@@ -21,8 +21,9 @@ class ValkeySession:
     """The connections of a process to Valkey, and what is built on them. `instance` is its unique name.
 
     `line` is for the commands of each request: it sends those of one event-loop iteration together, and costs
-    a fifth of `client`, which is for all others. The heartbeat uses it too, which a server refuses that is no
-    longer the primary: so a line that only publishes does not stay with one.
+    a fifth of `client`, which is for all others. The heartbeat of API and worker uses it too, which a server
+    refuses that is no longer the primary: so their line does not stay with one that takes messages and passes
+    them to nobody.
     """
 
     client: Redis

@@ -21,7 +21,8 @@ WORK = "synccash:doorbell"
 """The channel of orders that are due."""
 DELIVERIES = "synccash:deliveries"
 """The channel of events that are due at an endpoint."""
-# Signals within this gap are sent as one. A worker takes due orders no more often (`EngineSettings.gather_s`).
+# Signals within this gap are sent as one: a worker looks for due orders no more often
+# (`EngineSettings.gather_s`).
 _GAP_S = 0.01
 
 
