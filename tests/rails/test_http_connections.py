@@ -4,6 +4,7 @@ import asyncio
 import datetime
 import gzip
 import ipaddress
+import socket
 import ssl
 
 import pytest
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from rails.raw_server import answer, answering, raw_server
+from synccash.engine.settings import EngineSettings
 from synccash.rails.http import http_pool
 from synccash.rails.http.http_connection import BODY_LIMIT
 from synccash.rails.http.transport import Exchange, TransportFailure, TransportFault, _Sending
@@ -349,3 +351,37 @@ async def test_a_request_that_connects_while_the_transport_closes_is_not_sent_af
         evidence, fault = known(await request)
         if evidence is Evidence.NOT_SENT:
             assert (fault, server.requests) == (TransportFault.CLOSED, [])
+
+
+async def test_what_a_rail_has_not_received_when_its_time_is_over_never_arrives(transport):
+    """Else a rail that hangs, or a network that comes back, takes a send that was given up long ago."""
+    with socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/send"
+        failed = await transport.request("POST", url, headers={}, timeout_s=0.3, data=b"x" * 200_000)
+        assert (failed.evidence, failed.fault) == (Evidence.AMBIGUOUS, TransportFault.TIMEOUT)
+        hanging, _ = listening.accept()
+        with hanging:
+            hanging.settimeout(30)
+            assert how_it_ends(hanging) == "reset"
+
+
+def how_it_ends(connection):
+    """Read until the other side has ended the connection: in order, or by a reset."""
+    try:
+        while connection.recv(65_536):
+            pass
+    except ConnectionResetError:
+        return "reset"
+    return "in order"
+
+
+async def test_the_kernel_gives_up_what_is_not_acknowledged_before_a_not_found_is_trusted(transport):
+    async with raw_server(answering(200)) as server:
+        connection = await transport._pool.connect(http_pool.Origin.of(server.url))
+        connected = connection._transport.get_extra_info("socket")
+        given_up_ms = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        connection.close()
+    assert 0 < given_up_ms / 1_000 < EngineSettings(public_url="http://localhost").settle_s

@@ -1,6 +1,9 @@
 """One HTTP/1.1 connection to a rail: writes one request at a time, and reads its response."""
 
 import asyncio
+import contextlib
+import socket
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +19,10 @@ _HEAD_LIMIT = 32_768
 # What headers, chunk headers and trailers may add to a body.
 _RECEIVED_LIMIT = 4 * BODY_LIMIT
 _WITHOUT_BODY = frozenset({204, 304})
+
+
+_DISCARD = struct.pack("ii", 1, 0)
+"""SO_LINGER on, for 0 seconds: closing resets the connection (tcp(7), socket(7))."""
 
 
 class ResponseHeaders(Mapping[str, str]):
@@ -120,9 +127,15 @@ class HttpConnection(asyncio.Protocol):
         self.close()
 
     def close(self) -> None:
-        """Close the connection at once."""
+        """Close the connection at once.
+
+        What the other side has not received of a request under way is discarded. The kernel would go on to
+        send it, after an interruption of the network too, and a rail might carry out what was given up.
+        """
         self.reusable = False
         if self._transport is not None:
+            if self._answer is not None:
+                _discard_unsent(self._transport)
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -203,3 +216,9 @@ class HttpConnection(asyncio.Protocol):
                 self.fail(TransportFault.TOO_LARGE)
             else:
                 self._answer.set_result(self._response)
+
+
+def _discard_unsent(transport: Any) -> None:
+    # It may be closed already.
+    with contextlib.suppress(OSError, AttributeError):
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DISCARD)

@@ -19,6 +19,9 @@ _CONNECTIONS_PER_ORIGIN = 100
 # Shorter than the idle time-out of common gateways, so that a pooled connection is rarely one that they have
 # just closed. When it is one all the same, a POST on it counts as ambiguous.
 _KEEP_ALIVE_S = 15.0
+_UNACKNOWLEDGED_MS = 20_000
+"""Milliseconds; less than the time after which a rail's "not found" is trusted (`EngineSettings.settle_s`).
+What the network holds back must not arrive later. The kernel would try for about 15 minutes (tcp(7))."""
 _NEXT_ADDRESS_S = 0.25
 """How long one address of a name is tried alone (RFC 8305, section 5)."""
 _PORTS = {"http": 80, "https": 443}
@@ -176,6 +179,7 @@ class HttpPool:
                 await self._addresses(origin), happy_eyeballs_delay=_NEXT_ADDRESS_S, loop=loop
             )
             try:
+                _give_up_early(connected)
                 _, connection = await loop.create_connection(
                     lambda: HttpConnection(loop, ended),
                     sock=connected,
@@ -217,6 +221,12 @@ class HttpPool:
             first = min(first, kept[0][1] if kept else first)
         if first < float("inf"):
             self._sweep = loop.call_at(first + _KEEP_ALIVE_S, self._close_idle)
+
+
+def _give_up_early(connected: socket.socket) -> None:
+    """Let the kernel discard what the other side does not acknowledge, also when this process has ended."""
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MS)
 
 
 def _hand_over(place: _Place, connection: HttpConnection) -> bool:
