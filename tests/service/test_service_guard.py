@@ -430,10 +430,13 @@ async def test_guessed_keys_are_refused_before_postgresql_and_lock_out_no_valid_
     monkeypatch.setattr(PostgresKeys, "credential", counted)
     guesses = [await api.ask("GET", "/payments", key=f"sk_live_{n}") for n in range(100)]
     statuses = [one.status_code for one in guesses]
-    looked = statuses.index(429)
     # The limit is 60 at once; on a slow machine a few more are allowed meanwhile.
-    assert looked >= 60
-    assert statuses == [401] * looked + [429] * (100 - looked)
+    assert statuses.index(429) >= 60
+    # Where Valkey's answer is late, the process decides alone, and does not know of the block.
+    alone = api.service.guard.limiter.counts.degraded
+    assert statuses[statuses.index(429) :].count(401) <= alone
+    looked = statuses.count(401)
+    assert looked + statuses.count(429) == 100
     assert len(asked) == looked
     refused = guesses[-1]
     assert refused.headers["content-type"] == "application/problem+json"
