@@ -22,8 +22,8 @@ FROM pg_stat_user_tables
 # The first condition is that of a partial index: each look would otherwise read all payments that are stored.
 _OPEN = "('created', 'requires_action', 'processing')"
 _UNFINISHED = f"SELECT count(*) FROM payments WHERE status <> 'succeeded' AND status IN {_OPEN}"
-# No index of the service's payments has the status, and to read a million of them would count as a cost of the
-# window's payments. The floor has no other table of open ones.
+# No index of the service's payments has the status, and to read a million of them would count as a cost of
+# the window's payments. The floor has no other table of open ones.
 _UNFINISHED_DUE = f"""
 SELECT count(*) FROM due_payments d JOIN payments p ON p.id = d.payment_id WHERE p.status IN {_OPEN}
 """
