@@ -27,6 +27,9 @@ ALL: Mapping[str, tuple[Patch, ...]] = {
 EXPLAINED: Mapping[str, str] = {
     "a cancelation raises no fence": "the version shuts a worker out as well; the fence is a second wall",
     "refunds without a key are not exclusive": "a simulated rail finds a refund by our reference",
+    "work under an older lease ends work under a newer one": (
+        "its commits are refused and its time to send is over, so the order only waits for a lease to end"
+    ),
 }
 """Mutants that no scenario can tell from the right engine, and why: at most three."""
 CASES = 10_000
