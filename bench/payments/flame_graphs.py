@@ -30,7 +30,8 @@ def py_spy() -> str:
 def record(out: Path, callers: int, seconds: float) -> list[Path]:
     """Write `payments-api.svg` and `payments-worker.svg`; return their paths.
 
-    py-spy slows what it samples, so no figures are taken. Raises RuntimeError when it is missing or fails.
+    They show what holds the interpreter's lock. py-spy slows what it samples, so no figures are taken. Raises
+    RuntimeError when it is missing or fails.
     """
     program = py_spy()
     out.mkdir(exist_ok=True)
@@ -42,7 +43,7 @@ def record(out: Path, callers: int, seconds: float) -> list[Path]:
         recorders = {
             role: subprocess.Popen(
                 [
-                    *(program, "record", "--pid", str(pid), "--duration", f"{seconds:.0f}"),
+                    *(program, "record", "--gil", "--pid", str(pid), "--duration", f"{seconds:.0f}"),
                     *("--rate", str(_SAMPLES_PER_S), "--output", str(paths[role])),
                 ],
                 stdout=subprocess.PIPE,
@@ -56,4 +57,9 @@ def record(out: Path, callers: int, seconds: float) -> list[Path]:
             said, _ = recorder.communicate()
             if recorder.returncode:
                 raise RuntimeError(f"py-spy could not record the {role} process:\n{said}")
+            # The title is the command, with the paths of this machine.
+            drawn = paths[role].read_text()
+            paths[role].write_text(
+                drawn.replace(program, "py-spy").replace(str(paths[role]), paths[role].name)
+            )
     return list(paths.values())
