@@ -50,3 +50,10 @@ def test_it_shows_what_needs_no_key(url, monkeypatch, capsys):
     monkeypatch.setenv("SYNCCASH_ADMIN_KEY", "ak_test")
     assert health(url=url) == 2
     assert HANGS in capsys.readouterr().out
+
+
+def test_a_long_text_is_wrapped_where_a_person_reads_it(url, monkeypatch, capsys):
+    monkeypatch.setenv("SYNCCASH_ADMIN_KEY", "ak_test")
+    monkeypatch.setattr("synccash.commands.health.terminal_width", lambda: 12)
+    assert health(url=url) == 2
+    assert "\n  PostgreSQL\n  hangs.\n" in capsys.readouterr().out

@@ -4,9 +4,11 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from synccash.commands.terminal import print_json, settings
+from synccash.commands.layout import wrapped_lines
+from synccash.commands.terminal import print_json, settings, terminal_width
 
 _TROUBLED = 2
+_INDENT = "  "
 
 
 def health(
@@ -34,9 +36,9 @@ def health(
         for one in found["troubles"]:
             cause = f", {one['cause']}" if one["cause"] else ""
             retry = f", tried again in {one['retry_after']:.0f} s" if one["retry_after"] else ""
-            print(f"\n{one['what']} ({one['state']}{cause}{retry})\n  {one['detail']}")
+            _print_under(f"{one['what']} ({one['state']}{cause}{retry})", one["detail"])
         for one in found["notices"]:
-            print(f"\nnotice: {one['what']} ({one['state']})\n  {one['detail']}")
+            _print_under(f"notice: {one['what']} ({one['state']})", one["detail"])
     return 0 if found["status"] == "ok" else _TROUBLED
 
 
@@ -46,5 +48,10 @@ def _print_unavailable(ready: dict[str, Any], *, as_json: bool) -> int:
     else:
         print(f"status  {ready['status']}")
         for what, text in ready["warnings"].items():
-            print(f"\n{what}\n  {text}")
+            _print_under(what, text)
     return _TROUBLED
+
+
+def _print_under(title: str, text: str) -> None:
+    print(f"\n{title}")
+    print(_INDENT + "\n".join(wrapped_lines(text, terminal_width(), _INDENT)))
