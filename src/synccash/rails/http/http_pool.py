@@ -1,6 +1,7 @@
 """The connections of a process to its rails, by the scheme, host and port of their URLs."""
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
 import ssl
@@ -225,7 +226,8 @@ class HttpPool:
 
 def _give_up_early(connected: socket.socket) -> None:
     """Let the kernel discard what the other side does not acknowledge, also when this process has ended."""
-    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+    # Only Linux has it. A kernel that refuses it must not keep payments from their rail.
+    with contextlib.suppress(AttributeError, OSError):
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MS)
 
 
