@@ -71,11 +71,9 @@ class ValkeyLimiter:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._is_shared = isinstance(valkey, ValkeyConnection)
-        self._connection = (
-            valkey
-            if isinstance(valkey, ValkeyConnection)
-            else ValkeyConnection(valkey, deadline_s=deadline_s)
-        )
+        if not isinstance(valkey, ValkeyConnection):
+            valkey = ValkeyConnection(valkey, deadline_s=deadline_s)
+        self._connection = valkey
         self._local = local or MemoryLimiter()
         self._breaker = breaker or CircuitBreaker("valkey:limits", VALKEY.breaker)
         self._queue = LimitQueue(self._connection, self._breaker, monotonic, self._on_decisions)
